@@ -11,6 +11,7 @@ import asyncio
 import inspect
 import logging
 import socket
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
@@ -25,6 +26,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from otel_bridge.cancellation import cancel
 from otel_bridge.errors import ConfigurationError
 from otel_bridge.settings import BridgeSettings
+from otel_bridge_collector.cluster.connections.group import LocalGroup
 from otel_bridge_collector.metrics import MetricsPage
 from otel_bridge_collector.otlp.ingest import OtlpIngest
 from otel_bridge_collector.routes import (
@@ -37,6 +39,7 @@ from otel_bridge_collector.routes import (
     views,
     websocket,
 )
+from otel_bridge_collector.routes.cluster import peers
 from otel_bridge_collector.routes.dashboard import make_dashboard_router
 from otel_bridge_collector.routes.exception_handlers import add_exception_handlers
 from otel_bridge_collector.routes.head import HeadRequests
@@ -49,7 +52,7 @@ from otel_bridge_collector.security.headers import SecurityHeaders
 from otel_bridge_collector.security.oidc import OidcSettings, OidcVerifier
 from otel_bridge_collector.security.origins import OriginGuard, is_loopback_name, normal_origin
 from otel_bridge_collector.security.tokens import TokenTable
-from otel_bridge_collector.settings import CollectorSettings
+from otel_bridge_collector.settings import PEER_PATH, CollectorSettings
 from otel_bridge_collector.stream.frames import SharedFramesProtocol
 
 if TYPE_CHECKING:
@@ -84,6 +87,7 @@ def create_app(
     gateway: TaskGateway | None = None,
     collector: Collector | None = None,
     static_dir: Path = STATIC_DIR,
+    group: LocalGroup | None = None,
 ) -> FastAPI:
     """
     Make the application; it connects to nothing before its lifespan starts.
@@ -99,6 +103,8 @@ def create_app(
         collector: The collector to run; None: one is made from the settings.
         static_dir: The folder of the built dashboard, default: that of the package. If it is
             missing, ``/`` explains how to build it.
+        group: The processes of this machine that share the port and the fold; None: this is the
+            only one.
 
     Raises:
         ConfigurationError: A token line or an OpenID Connect setting is invalid, or the token file
@@ -111,13 +117,17 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        running = collector or Collector(settings, bridge_settings)
+        running = collector or Collector(settings, bridge_settings, group=group)
         app.state.collector = running
         app.state.otlp_ingest = OtlpIngest(running)
         app.state.metrics_page = MetricsPage(running, app.state.otlp_ingest, admission)
-        listener = _make_grpc_server(settings, app.state.otlp_ingest, authenticator)
+        if running.cluster is not None:
+            running.cluster.calls["metrics"] = app.state.metrics_page.answer
+        listener = _make_grpc_server(settings, app.state.otlp_ingest, authenticator, group)
         authenticator.tickets.redis = running.redis
-        authenticator.tickets.keys = running.redis_keys
+        authenticator.tickets.keys = authenticator.sessions.keys = running.redis_keys
+        if running.cluster is not None:
+            authenticator.sessions.redis = running.redis
         await running.start()
         if listener is not None:
             await listener.start()
@@ -171,7 +181,11 @@ def create_app(
     for module in (websocket, views, monitor, events, otlp, tasks, session, health):
         app.include_router(module.router)
     app.include_router(make_dashboard_router(static_dir))
-    endpoints = {"/ws/monitor": websocket.monitor, "/ws/views": views.views}
+    endpoints = {
+        "/ws/monitor": websocket.monitor,
+        "/ws/views": views.views,
+        PEER_PATH: peers.peer,
+    }
     sockets = check_credentials(websocket.route_websockets(endpoints))
     app.sockets = SecurityHeaders(check_origin(sockets), refused=admission.give_back)
     return app
@@ -221,9 +235,14 @@ def _make_authenticator(settings: CollectorSettings) -> Authenticator:
 
 
 def _make_grpc_server(
-    settings: CollectorSettings, ingest: OtlpIngest, authenticator: Authenticator
+    settings: CollectorSettings,
+    ingest: OtlpIngest,
+    authenticator: Authenticator,
+    group: LocalGroup | None,
 ) -> OtlpGrpcServer | None:
-    if settings.otlp_grpc_port is None:
+    # gRPC takes no inherited socket: where the kernel does not balance, the first process serves.
+    is_shared = group is not None and sys.platform == "linux"
+    if settings.otlp_grpc_port is None or (group is not None and group.number and not is_shared):
         return None
     try:
         from otel_bridge_collector.otlp.grpc_server import OtlpGrpcServer
@@ -232,7 +251,9 @@ def _make_grpc_server(
             f"MONITORING_OTLP_GRPC_PORT={settings.otlp_grpc_port} needs grpcio",
             "pip install grpcio",
         ) from None
-    return OtlpGrpcServer(ingest, authenticator, settings.host, settings.otlp_grpc_port)
+    return OtlpGrpcServer(
+        ingest, authenticator, settings.host, settings.otlp_grpc_port, is_shared=is_shared
+    )
 
 
 class CollectorServer(uvicorn.Server):

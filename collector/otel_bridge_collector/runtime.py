@@ -29,6 +29,10 @@ from otel_bridge.publish.transports.redis import RedisSender
 from otel_bridge.publish.transports.redis_timeouts import tolerate_busy_loop
 from otel_bridge.publish.transports.stack_reader import read_stack
 from otel_bridge.settings import BridgeSettings
+from otel_bridge_collector.cluster.connections.group import LocalGroup
+from otel_bridge_collector.cluster.edge.answers import Answers
+from otel_bridge_collector.cluster.edge.links import ClusterLinks, cluster_options
+from otel_bridge_collector.cluster.shared_fold import ClusterOptions, SharedFold, make_fold
 from otel_bridge_collector.leader.external import ExternalIngester
 from otel_bridge_collector.leader.leader import Leader
 from otel_bridge_collector.leader.linger import LingerSetter
@@ -39,37 +43,21 @@ from otel_bridge_collector.log.decoding import decode_entries
 from otel_bridge_collector.log.reader import Feed
 from otel_bridge_collector.log.shards import shards_readiness
 from otel_bridge_collector.model.fold import Fold
-from otel_bridge_collector.model.reading.projects import project_of_past
-from otel_bridge_collector.model.stats import RollingStats
-from otel_bridge_collector.settings import CollectorSettings
+from otel_bridge_collector.settings import CollectorSettings, log_url
 from otel_bridge_collector.stream.hub import SWEEP_INTERVAL_SEC, TICK_INTERVAL_SEC, Hub
 from otel_bridge_collector.stream.resume import Resumer
 from otel_bridge_collector.stream.ring import ReplayRing
 from otel_bridge_collector.stream.snapshots import Snapshots
 from otel_bridge_collector.stream.views_hub import ViewsHub
-from otel_bridge_collector.views.catalog import Query, Views
-from otel_bridge_collector.views.changes import full_message
-from otel_bridge_collector.views.listing import Scope
-from otel_bridge_collector.views.state import ViewState
-from otel_bridge_collector.wire.event_matcher import EventMatcher
-from otel_bridge_collector.wire.filters import EventFilter
 
 __all__ = ["START_TIMEOUT_SEC", "Collector", "log_url"]
 
 logger = logging.getLogger(__name__)
 
-MEMORY_URL: Final = "memory://collector"
 START_TIMEOUT_SEC: Final = 30.0
 _TIMEOUTS: Final = {"socket_timeout": 2.0, "socket_connect_timeout": 2.0}
 _EVALUATION_INTERVAL_SEC: Final = 1.0
 """Rates are sampled once a second; verdicts are also brought up to date when they are read."""
-
-
-def log_url(settings: BridgeSettings) -> str:
-    """The URL of the log that a collector with these settings reads."""
-    if is_redis(settings.bus_url) or settings.bus_url.startswith("memory://"):
-        return settings.bus_url
-    return settings.redis_url or MEMORY_URL
 
 
 class Collector:
@@ -83,13 +71,18 @@ class Collector:
     Args:
         settings: The collector's own settings, which hold its limits.
         bridge_settings: The log's URL, the limits of events and the heartbeat TTL.
+        group: The processes of this machine that share the fold; default None: there are no others.
+        cluster: How it takes part; default None: as the settings and the group say.
         clock: Source of the time.
 
     Attributes:
+        fold: What events are folded into: one model, or this member's share of a cluster.
         snapshots: What ``/monitor/snapshot`` and the first message of a dashboard show.
         view_state: What views are computed from, as of at most a second ago; only to be read.
         lines: Log lines beside the log.
         linger: How long the leader asks publishers to collect events for a batch.
+        answers: What clients ask of the whole state, of one collector or of several.
+        cluster: The other members; None: there are none.
         channel_messages_refused: Pub/Sub messages of appended events that Redis' ACL denied; their
             events are in the log all the same.
 
@@ -102,16 +95,33 @@ class Collector:
         settings: CollectorSettings,
         bridge_settings: BridgeSettings,
         *,
+        group: LocalGroup | None = None,
+        cluster: ClusterOptions | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.settings = settings
         url = log_url(bridge_settings)
         self.bridge_settings = bridge_settings.model_copy(update={"bus_url": url})
         self.clock = clock
-        self.stats = RollingStats()
-        self.model = Fold(heartbeat_ttl_sec=bridge_settings.heartbeat_ttl_sec, stats=self.stats)
         self.ring = ReplayRing("", settings.replay_max_events)
         self.redis_keys = RedisKeys(bridge_settings.key_prefix)
+        collector_id = uuid.uuid4().hex[:12]
+        options = cluster or cluster_options(settings, group, collector_id)
+        self.fold = make_fold(collector_id, options, self.bridge_settings, self.ring, clock)
+        self.cluster: ClusterLinks | None = None
+        if isinstance(self.fold, SharedFold):
+            self.cluster = ClusterLinks(
+                collector_id,
+                self.fold,
+                group=group,
+                token=settings.cluster_token.get_secret_value(),
+                refresh=lambda: self.answers.refresh(),
+                position=lambda: self.ring.last_position,
+                queues=self.redis_keys.queues,
+                clock=clock,
+            )
+        self.stats, self.model = self.fold.stats, self.fold.model
+        self.view_state = self.fold.view_state
         self.snapshots = Snapshots(
             self.evaluated_model, self.ring, queues=self.redis_keys.queues, clock=clock
         )
@@ -120,32 +130,35 @@ class Collector:
             limit_bytes=settings.client_buffer_bytes,
             timeout_sec=settings.client_timeout_sec,
             make_snapshot=self.snapshots.json,
+            fetch_snapshot=(
+                None if self.cluster is None else lambda found: self.answers.snapshot(found)
+            ),
             clock=clock,
         )
         max_bytes = bridge_settings.max_event_size_bytes
-        self.view_state = ViewState(self.model, self.redis_keys.queues, self.ring, clock=clock)
-        self._views = Views(self.view_state)
         self.views_hub = ViewsHub(
-            refresh=self._evaluate,
-            window=self._views.window,
+            refresh=lambda: self.answers.refresh(),
+            window=lambda query, scope: self.answers.window(query, scope),
+            watch=None if self.cluster is None else self.cluster.edge,
             position=lambda: self.ring.last_position,
             timeout_sec=settings.client_timeout_sec,
             clock=clock,
         )
         self.feed = Feed(
             self._open_receiver,
-            model=self.model,
+            model=self.fold.feed_model,
             ring=self.ring,
             hub=self.hub,
             max_event_bytes=max_bytes,
             clock=clock,
         )
+        self.fold.connect(self.feed, self._open_receiver, max_bytes)
         self.resumer = Resumer(
             self._open_receiver,
             decode=partial(
                 decode_entries,
                 max_bytes=max_bytes,
-                project_of=partial(project_of_past, self.model.tasks, self.model.tree.nodes),
+                project_of=self.fold.project_of_past,
             ),
             wait_advance=self.feed.wait_advance,
             hub=self.hub,
@@ -169,11 +182,18 @@ class Collector:
             max_bytes=settings.lines_max_bytes,
             clock=clock,
         )
-        collector_id = uuid.uuid4().hex[:12]
+        self.answers = Answers(
+            self.fold,
+            self.cluster,
+            snapshots=self.snapshots,
+            ring=self.ring,
+            lines=self.lines.poller,
+            clock=clock,
+        )
         self.stalled_reporter = StalledJobReporter(
             collector_id,
             action=settings.stalled_action,
-            evaluate=self.evaluated_model,
+            evaluate=lambda: self.fold.served_models(self.clock.time_ns() // 1000),
             publish=self.bus.publish,
             redis=self.redis,
             keys=self.redis_keys,
@@ -182,6 +202,7 @@ class Collector:
             interval_sec=settings.stats_interval_sec,
             evaluate=self.evaluated_model,
             publish=self.bus.publish,
+            numbers=self.fold.numbers,
         )
         self.linger = LingerSetter(
             max_ms=self.bridge_settings.linger_max_ms,
@@ -196,7 +217,7 @@ class Collector:
             interval_sec=settings.stats_interval_sec,
             duties=(
                 stats_publisher.run_round,
-                self.stalled_reporter.run_round,
+                *(() if self.fold.is_shared else (self.stalled_reporter.run_round,)),
                 self.lines.trimmer.run_round,
                 self.linger.run_round,
             ),
@@ -234,7 +255,13 @@ class Collector:
         if self._is_running:
             return
         self._is_running = True
+        if self.cluster is not None:
+            await self.cluster.listen()
+        await self.fold.join()
+        if self.cluster is not None:
+            await self.cluster.start()
         await self.feed.start(timeout_sec if await self._is_log_reachable() else 0.0)
+        self.fold.start(self.stalled_reporter, lambda: self.feed.is_live)
         self.leader.start()
         if self._ingester is not None:
             self._ingester.start()
@@ -242,7 +269,7 @@ class Collector:
             asyncio.create_task(self._call_every(SWEEP_INTERVAL_SEC, self.hub.sweep), name="sweep"),
             asyncio.create_task(self._call_every(TICK_INTERVAL_SEC, self.hub.tick), name="tick"),
             asyncio.create_task(
-                self._call_every(_EVALUATION_INTERVAL_SEC, self._evaluate), name="evaluate"
+                self._call_every(_EVALUATION_INTERVAL_SEC, self.answers.refresh), name="evaluate"
             ),
             asyncio.create_task(self._show_views(), name="views"),
             asyncio.create_task(self.lines.poller.run(), name="lines"),
@@ -270,6 +297,9 @@ class Collector:
         if self._ingester is not None:
             await self._ingester.stop()
         await self.leader.stop()
+        if self.cluster is not None:
+            await self.cluster.stop()
+        await self.fold.stop()
         await asyncio.to_thread(self.bus.shutdown, 1.0)
         await self.feed.stop()
         await self.resumer.close()
@@ -290,25 +320,6 @@ class Collector:
         self.model.sweep(self.clock.time_ns() // 1000)
         return self.model
 
-    def _evaluate(self) -> None:
-        """Bring what the views read up to date, also without clients: the index takes changes."""
-        self.view_state.refresh(self.clock.time_ns() // 1000)
-
-    def view_json(self, query: Query, scope: Scope) -> bytes:
-        """One view as a ``full`` message, as of now; raises ``GoneError`` if it shows nothing."""
-        self._evaluate()
-        shown = self._views.window(query, scope)
-        return full_message(0, 0, self.clock.time_ns() // 1_000_000, shown)
-
-    async def view_now(self, query: Query, scope: Scope) -> bytes:
-        """As ``view_json``, but of log lines what is stored at this moment (async)."""
-        body = self.view_json(query, scope)
-        if query.needs_lines:
-            # The first time it only noted that the node is watched.
-            await self.lines.poller.read()
-            body = self.view_json(query, scope)
-        return body
-
     async def _show_views(self) -> None:
         delay_sec = 0.0
         while True:
@@ -318,28 +329,6 @@ class Collector:
             except Exception:
                 delay_sec = _EVALUATION_INTERVAL_SEC
                 logger.exception("views could not be sent")
-
-    async def recent(
-        self, event_filter: EventFilter | EventMatcher, *, limit: int, before: str | None
-    ) -> tuple[list[bytes], str | None]:
-        """
-        Read events back from the log, newest first.
-
-        Args:
-            event_filter: Which events to return.
-            limit: Return at most this many.
-            before: Return only events older than this position; None: from the newest on.
-
-        Returns:
-            The events' JSON, and the position to pass as ``before`` for the next page; None once
-            the beginning of the log is reached. One call searches at most 20,000 events, so a
-            filter that matches few events may return few or none, and a position to go on with.
-
-        Raises:
-            PositionLostError: ``before`` belongs to another log, or is no position.
-            TransportError: The log cannot be reached.
-        """
-        return await self.resumer.recent(event_filter, limit=limit, before=before)
 
     async def append(
         self, producer_id: str, first_n: int, batch: Iterable[Outgoing]
@@ -411,5 +400,7 @@ class Collector:
             "clients": len(self.hub),
             "leader": self.leader.is_leader,
             "reader_restarts": self.feed.counters.restarts,
+            **self.fold.readiness(),
+            **({} if self.cluster is None else self.cluster.readiness()),
         }
         return found | shards_readiness(self.feed.shard_status)

@@ -5,18 +5,27 @@ from __future__ import annotations
 import ipaddress
 import logging
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from otel_bridge.environment import load_settings
 from otel_bridge.errors import ConfigurationError
+from otel_bridge.publish.redis_clients import is_redis
+from otel_bridge.settings import BridgeSettings
 
-__all__ = ["CollectorSettings"]
+__all__ = ["PEER_PATH", "CollectorSettings", "log_url"]
 
 logger = logging.getLogger(__name__)
+
+_MEMORY_URL: Final = "memory://collector"
+
+
+PEER_PATH: Final = "/cluster/peer"
+"""Where collectors ask each other, with the token of the cluster, which is no account's."""
+_MIN_CLUSTER_TOKEN_CHARS: Final = 16
 
 
 def _split(text: str) -> list[str]:
@@ -141,6 +150,18 @@ class CollectorSettings(BaseSettings):
     """WebSocket handshakes admitted a second, so many of them at once; others are asked to come
     back later. 0: all are admitted."""
 
+    cluster_address: str = Field(default="", validation_alias="MONITORING_CLUSTER_ADDRESS")
+    """
+    This collector's HTTP address as the other collectors reach it, such as
+    ``http://10.0.0.5:12000``. With it and ``cluster_token``, all collectors of one log share the
+    work of reading it, on any number of machines; empty: this one does not take part.
+    """
+
+    cluster_token: SecretStr = Field(
+        default=SecretStr(""), validation_alias="MONITORING_CLUSTER_TOKEN"
+    )
+    """A secret of at least 16 characters, the same for all of them: with it they ask each other."""
+
     @field_validator("port", "otlp_grpc_port", mode="before")
     @classmethod
     def _is_no_service_link(cls, port: object, info: ValidationInfo) -> object:
@@ -197,6 +218,41 @@ class CollectorSettings(BaseSettings):
                 raise ValueError(f"{error}; write 127.0.0.1 or 10.1.0.0/16") from None
         return proxies
 
+    @field_validator("cluster_address")
+    @classmethod
+    def _is_reachable(cls, address: str) -> str:
+        if "@" in address:
+            # Not quoted: what stands before it may be a password.
+            raise ConfigurationError(
+                "MONITORING_CLUSTER_ADDRESS has an @, which no address of a collector has",
+                "write http://10.0.0.5:12000",
+            )
+        try:
+            parts = urlsplit(address)
+            is_address = parts.scheme in ("http", "https") and bool(parts.hostname)
+        except ValueError:
+            is_address = False
+        if address and not is_address:
+            raise ValueError("must be an http or https URL, like http://10.0.0.5:12000")
+        return address.rstrip("/")
+
+    @model_validator(mode="after")
+    def _has_both_of_cluster(self) -> Self:
+        token = self.cluster_token.get_secret_value()
+        if bool(token) != bool(self.cluster_address):
+            given = "TOKEN" if token else "ADDRESS"
+            other = "ADDRESS" if token else "TOKEN"
+            raise ConfigurationError(
+                f"MONITORING_CLUSTER_{given} is set without MONITORING_CLUSTER_{other}",
+                "set both, or neither",
+            )
+        if token and len(token) < _MIN_CLUSTER_TOKEN_CHARS:
+            raise ConfigurationError(
+                f"MONITORING_CLUSTER_TOKEN has under {_MIN_CLUSTER_TOKEN_CHARS} characters",
+                "make one with: openssl rand -hex 32",
+            )
+        return self
+
     @property
     def origins(self) -> list[str]:
         """``allowed_origins`` as a list."""
@@ -221,3 +277,10 @@ class CollectorSettings(BaseSettings):
                 the value (not where it may be a password) and the cure.
         """
         return load_settings(cls, overrides)
+
+
+def log_url(settings: BridgeSettings) -> str:
+    """The URL of the log that a collector with these settings reads."""
+    if is_redis(settings.bus_url) or settings.bus_url.startswith("memory://"):
+        return settings.bus_url
+    return settings.redis_url or _MEMORY_URL

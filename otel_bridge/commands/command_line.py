@@ -183,7 +183,7 @@ def add_library_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     token_.set_defaults(run=token.run)
 
     shards_ = commands.add_parser(
-        "shards", help="show the shards of the log in Redis, or change how many it has"
+        "shards", help="show the shards of the log in Redis, or change them"
     )
     shards_.add_argument(
         "count",

@@ -143,6 +143,21 @@ class RedisKeys:
         lock = f"{self.prefix}:queue_depth:turn"
         return lock if queue is None else f"{lock}:{queue}"
 
+    @property
+    def collectors(self) -> str:
+        """Sorted set of the collectors that share the fold, by the end of their entry in ms."""
+        return f"{self.prefix}:{{{DEFAULT_SHARD}}}:collectors"
+
+    @property
+    def collectors_info(self) -> str:
+        """Hash of what each of these collectors says of itself, as JSON, by its id."""
+        return f"{self.prefix}:{{{DEFAULT_SHARD}}}:collectors:info"
+
+    @property
+    def collectors_joined(self) -> str:
+        """Sorted set of pairs of tasks that share a trace, as JSON, by when that was seen in ms."""
+        return f"{self.prefix}:{{{DEFAULT_SHARD}}}:collectors:joined"
+
     def collector_stalled(self, event_id: str) -> str:
         """Key with a TTL of a day: the collector that reported this attempt of a job as stalled."""
         return f"{self.prefix}:collector:stalled:{event_id}"
@@ -150,6 +165,14 @@ class RedisKeys:
     def collector_ticket(self, digest: str) -> str:
         """Key with a TTL of 30 s: the owner of the one-time ticket that has this digest."""
         return f"{self.prefix}:collector:ticket:{digest}"
+
+    def collector_session(self, digest: str) -> str:
+        """Key with a TTL of 12 h: who has signed in; where several collectors share a port."""
+        return f"{self.prefix}:collector:session:{digest}"
+
+    def collector_sessions(self, digest: str) -> str:
+        """Key with a TTL of 12 h: a sorted set of the sessions of one account, the oldest first."""
+        return f"{self.prefix}:collector:sessions:{digest}"
 
     def log_stream(self, shard: str = DEFAULT_SHARD) -> str:
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 import kubernetes_validate
 import pytest
 import yaml
+from otel_bridge_collector.cluster.connections.group import LocalGroup
 from otel_bridge_collector.metrics import MetricsPage
 from otel_bridge_collector.runtime import START_TIMEOUT_SEC, Collector
 from otel_bridge_collector.settings import CollectorSettings
@@ -229,6 +231,10 @@ def test_grafana_and_alerts_name_real_metrics() -> None:
     """Every metric of ours in the dashboard and the alerts is one that ``/metrics`` has."""
     settings = BridgeSettings(bus_url="memory://deploy")
     text = MetricsPage(Collector(CollectorSettings(), settings)).render()[0].decode()
+    group = LocalGroup("/nowhere", "deploy", 2, 0)
+    shared = BridgeSettings(bus_url="redis://127.0.0.1:1/0")
+    member = Collector(CollectorSettings(), shared, group=group)
+    text += asyncio.run(MetricsPage(member).render_all())[0].decode()
     have = set(re.findall(r"^# TYPE (\w+)", text, flags=re.MULTILINE))
     board = json.loads((DEPLOY / "grafana/dashboards/otel-bridge.json").read_text("utf-8"))
     asked = [target["expr"] for panel in board["panels"] for target in panel["targets"]]

@@ -185,11 +185,11 @@ class AppProcess:
 
     Args:
         bridge: Fields of ``BridgeSettings``.
-        settings: Fields of ``CollectorSettings``.
+        settings: Fields of ``CollectorSettings``; ``port`` 0, the default, chooses a free one.
     """
 
     def __init__(self, bridge: dict[str, Any], **settings: Any) -> None:
-        self.port = free_port()
+        self.port = int(settings.pop("port", 0)) or free_port()
         options = {"port": self.port, "bridge": bridge, "settings": settings}
         self._command = [sys.executable, "-c", _SCRIPT, json.dumps(options)]
         self._process: subprocess.Popen[bytes] | None = None

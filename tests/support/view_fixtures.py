@@ -134,11 +134,11 @@ class _Reader:
 
     def window(self, case: Case) -> Window:
         """What the view shows to a reader of all projects."""
-        self._collector._evaluate()
+        self._collector.answers.refresh()
         if case.view == "lines":
             table = self._collector.lines.table
             table.fill(table.watch(case.params["node"]), _log_lines(self.read))
-        return self._collector._views.window(parse_query(case.view, case.params), None)
+        return self._collector.answers.window(parse_query(case.view, case.params), None)
 
     def close(self) -> None:
         self._collector.bus.shutdown(1)

@@ -28,7 +28,7 @@ import { type MonitoringFeed, useConnection, useMonitoringFeed } from "./views/u
 import { useShownTask } from "./views/useShownTask";
 import { useView } from "./views/useView";
 import type { Connection } from "./views/view-socket";
-import type { OverviewHead } from "./views/view-types";
+import type { OverviewHead, PartialView } from "./views/view-types";
 import { Waterfall } from "./waterfall/Waterfall";
 
 export interface MonitoringDashboardProps {
@@ -41,7 +41,7 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
   const [view, change] = useViewState();
   const feed = useMonitoringFeed({ baseUrl, projectId: view.project || null });
   const connection = useConnection(feed);
-  const { head: overview } = useView(feed, "overview", {});
+  const { head: overview, partial } = useView(feed, "overview", {});
   const [theme, nextTheme] = useTheme();
   const [, copy] = useCopy();
   const isNarrow = useMedia("(max-width: 999px)");
@@ -141,6 +141,7 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
   const classes = classNames("ob", {
     "is-paused": isPaused,
     "is-lost": isLost,
+    "is-partial": partial !== null,
     "has-details": isDetailed,
     "is-wall": isWall,
   });
@@ -192,6 +193,7 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
       )}
       <Announcer feed={feed} />
       {isLost && <AsOf feed={feed} />}
+      {partial !== null && <PartialNote partial={partial} />}
       <main
         className={classNames("grid", {
           "is-blank": isBlank || isWaiting,
@@ -303,6 +305,15 @@ function AsOf({ feed }: { feed: MonitoringFeed }) {
   return (
     <aside className="as-of num" aria-label="Age of what is shown" data-testid="as-of">
       as of {timeOfDay(feed.now())}
+    </aside>
+  );
+}
+
+/** Says which part of the collector does not answer, so that what is shown may be old. */
+function PartialNote({ partial }: { partial: PartialView }) {
+  return (
+    <aside className="partial-note" aria-label="What is not up to date" data-testid="partial">
+      Not all of this is up to date: {partial.why.join("; ")}.
     </aside>
   );
 }

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _EXIT_INTERRUPTED = 130
+_MAX_PROCESSES = 24
+"""As many as there are partitions: a further process would have nothing to fold."""
 _OUR_PACKAGES = ("otel_bridge", "otel_bridge_collector")
 
 
@@ -34,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _make_parser() -> argparse.ArgumentParser:
+    import argparse
+
     from otel_bridge.commands.command_line import (
         add_library_commands,
         add_work_arguments,
@@ -56,11 +60,21 @@ def _make_parser() -> argparse.ArgumentParser:
         type=worker_count,
         help="workers in this process (default: 4 embedded, 0 on Redis)",
     )
+    serve.add_argument(
+        "--processes",
+        type=_process_count,
+        default=1,
+        help="processes that share the port and the work of reading (1 to 24, default: 1); "
+        "more than 1 need a Redis",
+    )
+    # Given by the parent of several processes to each of them.
+    serve.add_argument("--process-start", help=argparse.SUPPRESS)
     serve.set_defaults(run=_serve, is_demo=False, interrupted_code=0)
 
     demo = commands.add_parser("demo", help="serve, and submit a research task to watch")
     add_service_arguments(demo)
     demo.add_argument("--workers", type=worker_count, default=4, help="workers (default: 4)")
+    demo.set_defaults(processes=1, process_start=None)
     demo.set_defaults(run=_serve, is_demo=True, interrupted_code=0)
     add_library_commands(commands)
     return parser
@@ -85,6 +99,15 @@ def _ctrl_c_exits_at_once() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def _process_count(text: str) -> int:
+    import argparse
+
+    number = int(text)
+    if not 1 <= number <= _MAX_PROCESSES:
+        raise argparse.ArgumentTypeError(f"{number} is not between 1 and {_MAX_PROCESSES}")
+    return number
+
+
 def _serve(options: argparse.Namespace) -> int:
     from otel_bridge.errors import ConfigurationError
 
@@ -92,6 +115,8 @@ def _serve(options: argparse.Namespace) -> int:
         try:
             import asyncio
 
+            from otel_bridge_collector.commands.process_start import ProcessStart
+            from otel_bridge_collector.commands.processes import run_processes
             from otel_bridge_collector.commands.serve import ServiceOptions, run_service
         except ImportError as error:
             if (error.name or "").partition(".")[0] in _OUR_PACKAGES:
@@ -112,7 +137,11 @@ def _serve(options: argparse.Namespace) -> int:
         is_demo=options.is_demo,
     )
     with asyncio.Runner(loop_factory=loop_factory) as runner:
-        return runner.run(run_service(service_options))
+        if options.processes > 1:
+            return runner.run(run_processes(service_options, options.processes))
+        given = options.process_start
+        start = None if given is None else ProcessStart.parse(given)
+        return runner.run(run_service(service_options, start))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

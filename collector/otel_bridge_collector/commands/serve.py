@@ -11,17 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import gc
 import logging
 import socket
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
-
-from pydantic import Field
-from pydantic_settings import BaseSettings
+from typing import Final
 
 from otel_bridge.bridge import Bridge, configure
 from otel_bridge.commands.collector_address import display_host
@@ -31,7 +26,7 @@ from otel_bridge.commands.startup import (
     open_redis,
     stop_on_signals,
 )
-from otel_bridge.errors import ConfigurationError, OtelBridgeError
+from otel_bridge.errors import OtelBridgeError
 from otel_bridge.orchestration.queue.task_types import ResearchTaskRequest
 from otel_bridge.orchestration.research.gateway import ResearchGateway
 from otel_bridge.orchestration.worker_pool import run_workers
@@ -41,25 +36,23 @@ from otel_bridge.publish.transports import check_scheme
 from otel_bridge.settings import BridgeSettings
 from otel_bridge.urls import redact_url
 from otel_bridge_collector.app import CollectorServer, create_app, make_server
+from otel_bridge_collector.cluster.connections.group import LocalGroup
 from otel_bridge_collector.commands.demo import DEMO_PACE_SEC, DEMO_REQUEST, curl_command
+from otel_bridge_collector.commands.listening import listening, shared_socket
 from otel_bridge_collector.commands.open_files import raise_open_files
+from otel_bridge_collector.commands.process_start import ParentLine, ProcessStart
 from otel_bridge_collector.runtime import log_url
 from otel_bridge_collector.settings import CollectorSettings
-from otel_bridge_collector.wire.first_steps import FirstStep, first_steps
+from otel_bridge_collector.wire.first_steps import first_steps
 
-__all__ = ["ServiceOptions", "run_service"]
+__all__ = ["ServiceOptions", "announce", "run_service", "service_settings"]
 
 logger = logging.getLogger(__name__)
 
 EMBEDDED_BUS_URL: Final = "memory://collector"
 _EMBEDDED_WORKERS: Final = 4
+_SUBMIT: Final = "Or submit a task to watch"
 _GC_THRESHOLDS: Final = (50_000, 20, 1000)
-
-
-class _MakeSettings(BaseSettings):
-    """Whether the Makefile runs the command, as make takes no options for it."""
-
-    is_make: str = Field(default="", validation_alias="OTEL_BRIDGE_MAKE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +75,7 @@ class ServiceOptions:
     """Whether to submit a research task after the start."""
 
 
-async def run_service(options: ServiceOptions) -> int:
+async def run_service(options: ServiceOptions, start: ProcessStart | None = None) -> int:
     """
     Serve until SIGINT, SIGTERM or SIGHUP, then stop all parts in order; return exit code 0.
 
@@ -93,6 +86,9 @@ async def run_service(options: ServiceOptions) -> int:
     Args:
         options: A record of host, port, number of workers, corpus and data directories, delay
             before each job, and whether it is the demo. None in it: the environment or the default.
+        start: Given to one of several processes: it prints no addresses, but reports to its parent,
+            also an error at the start, which is then not raised: the exit code is 1. It stops when
+            the parent is gone. Default: the only process.
 
     Raises:
         ConfigurationError: A port, for HTTP or gRPC, is in use, a setting is invalid, Redis does
@@ -103,14 +99,38 @@ async def run_service(options: ServiceOptions) -> int:
     # This must come first. Without it, Ctrl-C makes asyncio cancel the main task, and fakeredis
     # suppresses the cancellation while uvicorn logs it as an error.
     stop = stop_on_signals()
-    settings = _service_settings(options.corpus_dir, options.data_dir)
-    collector_settings = CollectorSettings.load(host=options.host, port=options.port)
+    if start is None:
+        await _serve(options, stop)
+        return 0
+    line = ParentLine(start.line, stop)
+    try:
+        await _serve(options, stop, start, line)
+    except OtelBridgeError as error:
+        line.note_failure(error)
+        return 1
+    finally:
+        line.close()
+    return 0
+
+
+async def _serve(
+    options: ServiceOptions,
+    stop: asyncio.Event,
+    start: ProcessStart | None = None,
+    line: ParentLine | None = None,
+) -> None:
+    settings = service_settings(options.corpus_dir, options.data_dir)
+    collector_settings = CollectorSettings.load(
+        host=options.host,
+        port=options.port if start is None else start.port,
+        otlp_grpc_port=None if start is None else start.grpc_port,
+    )
     raise_open_files(collector_settings.address_max_connections)
     pace_sec = options.pace_sec
     if pace_sec is None:
         pace_sec = DEMO_PACE_SEC if options.is_demo else 0.0
 
-    with _listening(collector_settings.host, collector_settings.port) as listener:
+    with _listener(collector_settings, start) as listener:
         url = f"http://{display_host(collector_settings.host)}:{listener.getsockname()[1]}"
         async with open_redis(settings) as redis_client:
             gateway = (
@@ -124,7 +144,9 @@ async def run_service(options: ServiceOptions) -> int:
             if gateway is None and (workers or options.is_demo):
                 raise no_queues_error(settings)
             check_directories(settings, workers)
-            application = create_app(collector_settings, settings, gateway=gateway)
+            application = create_app(
+                collector_settings, settings, gateway=gateway, group=_group(start)
+            )
             application.state.research_workers = workers if gateway is not None else 0
             server = make_server(application, collector_settings)
             bridge = configure(service_name="otel-bridge", settings=settings, strict=True)
@@ -137,19 +159,17 @@ async def run_service(options: ServiceOptions) -> int:
                 await asyncio.to_thread(bridge.shutdown)
                 raise _startup_error(serving)
             _tune_garbage_collector()
-            has_tokens = application.state.authenticator.is_enabled
-            steps = first_steps(
-                url,
-                log_url=log_url(settings),
-                redis_url=settings.redis_url,
-                key_prefix=settings.key_prefix,
-                has_tokens=has_tokens,
-                has_coordinator=gateway is not None and not workers,
-            )
-            _announce(url, log_url(settings), workers, steps)
-            if gateway is not None and workers:
-                _announce_coordinator(url, has_tokens=has_tokens, is_demo=options.is_demo)
-            print("Press Ctrl-C to stop.", flush=True)
+            if line is not None:
+                line.note_up()
+            else:
+                announce(
+                    url,
+                    settings,
+                    workers=workers,
+                    has_gateway=gateway is not None,
+                    has_tokens=application.state.authenticator.is_enabled,
+                    is_demo=options.is_demo,
+                )
             try:
                 if gateway is not None and options.is_demo and not stop.is_set():
                     await gateway.submit(ResearchTaskRequest.model_validate(DEMO_REQUEST))
@@ -166,7 +186,25 @@ async def run_service(options: ServiceOptions) -> int:
                 await stop.wait()
             finally:
                 await _stop_in_order(bridge, server, serving)
-    return 0
+
+
+def _listener(
+    settings: CollectorSettings, start: ProcessStart | None
+) -> contextlib.AbstractContextManager[socket.socket]:
+    if start is None:
+        return listening(settings.host, settings.port)
+    if start.listener is not None:
+        return start.inherited()
+    return shared_socket(settings.host, start.port)
+
+
+def _group(start: ProcessStart | None) -> LocalGroup | None:
+    """The processes of this machine that share the fold; None: this one alone."""
+    return (
+        None
+        if start is None
+        else LocalGroup(start.directory, start.group, start.processes, start.number)
+    )
 
 
 def _tune_garbage_collector() -> None:
@@ -200,56 +238,67 @@ async def _stop_in_order(
     await asyncio.to_thread(bridge.shutdown)
 
 
-def _announce(url: str, log: str, workers: int, steps: Sequence[FirstStep]) -> None:
+def announce(
+    url: str,
+    settings: BridgeSettings,
+    *,
+    workers: int,
+    has_gateway: bool,
+    has_tokens: bool,
+    is_demo: bool,
+    processes: int = 1,
+) -> None:
+    """
+    Print the addresses, and how to send events, once for all processes.
+
+    Args:
+        url: The address of the service.
+        settings: Name the log and the queues.
+        workers: Workers of the coordinator that run here.
+        has_gateway: Whether research tasks are taken.
+        has_tokens: Whether requests need credentials.
+        is_demo: Whether a research task was submitted.
+        processes: How many share the port; default 1.
+    """
+    log = log_url(settings)
+    steps = first_steps(
+        url,
+        log_url=log,
+        redis_url=settings.redis_url,
+        key_prefix=settings.key_prefix,
+        has_tokens=has_tokens,
+        has_coordinator=has_gateway and not workers,
+    )
     print(f"Dashboard   {url}/")
     print(f"Log         {'in memory' if log.startswith('memory://') else redact_url(log)}")
-    print(f"Workers     {workers} in this process")
+    if processes > 1:
+        print(f"Processes   {processes} on one port")
+        print(f"Workers     {workers} in the first process")
+    else:
+        print(f"Workers     {workers} in this process")
     print("\nInstall otel-bridge where your work runs, and start it with one of these lines.")
     print("The line for any language needs no installation.\n")
     width = max(len(name) for name, _ in steps)
     for name, command in steps:
         print(f"  {name:<{width}}  {command}")
     print()
+    if has_gateway and workers:
+        intro = "One research task is running. Submit another" if is_demo else _SUBMIT
+        print(f"{intro}:\n\n{curl_command(url, has_tokens=has_tokens)}\n")
+    print("Press Ctrl-C to stop.", flush=True)
 
 
-def _announce_coordinator(url: str, *, has_tokens: bool, is_demo: bool) -> None:
-    intro = (
-        "One research task is running. Submit another" if is_demo else "Or submit a task to watch"
-    )
-    print(f"{intro}:\n\n{curl_command(url, has_tokens=has_tokens)}\n")
+def service_settings(corpus_dir: Path | None, data_dir: Path | None) -> BridgeSettings:
+    """
+    Read the bridge's settings, and choose the log of a service without a Redis: in memory.
 
+    Args:
+        corpus_dir: Takes precedence over the environment, if given.
+        data_dir: As well.
 
-@contextlib.contextmanager
-def _listening(host: str, port: int) -> Any:
-    """Yield a bound socket. It is bound first, as a port in use is the most common error."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise ConfigurationError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}",
-            _cure(error.errno, port),
-        ) from error
-    try:
-        yield listener
-    finally:
-        listener.close()
-
-
-def _cure(number: int | None, port: int) -> str:
-    if number not in (errno.EADDRINUSE, errno.EACCES):
-        return "name an address of this machine with --host"
-    other = port + 1 if 1023 < port < 65535 else 12001
-    way = f'make demo ARGS="--port {other}"' if _MakeSettings().is_make else f"--port {other}"
-    if number == errno.EACCES:
-        return f"choose a port over 1023: {way}"
-    return f"stop the other program, or choose another port: {way}"
-
-
-def _service_settings(corpus_dir: Path | None, data_dir: Path | None) -> BridgeSettings:
+    Raises:
+        ConfigurationError: A setting is invalid.
+    """
     settings = BridgeSettings.load(corpus_dir=corpus_dir, data_dir=data_dir)
     check_scheme(settings.bus_url, settings)
     if settings.redis_url is not None:

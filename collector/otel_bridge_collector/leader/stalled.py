@@ -10,9 +10,10 @@ Both act only on jobs whose worker is gone, and while their status in Redis is `
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Literal
 
 import redis.asyncio as redis_asyncio
@@ -21,6 +22,7 @@ from redis.exceptions import ResponseError
 from otel_bridge.events.model import MonitoringEvent
 from otel_bridge.events.redaction import MASK
 from otel_bridge.orchestration.queue.stalled_jobs import fail_stalled, requeue_stalled
+from otel_bridge.publish.redis_failures import failure_reason
 from otel_bridge.publish.redis_keys import RedisKeys
 from otel_bridge_collector.leader.stalled_events import (
     StalledJob,
@@ -36,6 +38,7 @@ logger = logging.getLogger(__name__)
 
 _MAX_REPORTED: Final = 10_000
 _CLAIM_TTL_SEC: Final = 24 * 3600
+_ROUND_SEC: Final = 2.0
 
 
 class StalledJobReporter:
@@ -51,7 +54,8 @@ class StalledJobReporter:
         collector_id: The value of its claims.
         action: ``report`` publishes an event. ``requeue`` also puts the job back into its queue,
             ``fail`` also ends it as failed, if its worker is gone. Without Redis: ``report``.
-        evaluate: Gives the model, with what is stalled at the moment of the call.
+        evaluate: Gives the models, with what is stalled at the moment of the call: one, or those of
+            the partitions that this member of a cluster serves.
         publish: Queues one event for the log.
         redis: Holds the claims and the jobs; None: this is the only collector.
         keys: Name the claims, the jobs and the workers' heartbeats.
@@ -65,7 +69,7 @@ class StalledJobReporter:
         collector_id: str,
         *,
         action: Literal["report", "requeue", "fail"],
-        evaluate: Callable[[], Fold],
+        evaluate: Callable[[], Iterable[Fold]],
         publish: Callable[[MonitoringEvent], object],
         redis: redis_asyncio.Redis | None,
         keys: RedisKeys,
@@ -92,7 +96,30 @@ class StalledJobReporter:
                 which is raised after the other jobs. The next round tries the action again, without
                 another report.
         """
-        model = self._evaluate()
+        failure: ResponseError | None = None
+        for model in self._evaluate():
+            failure = await self._report_all(model) or failure
+        if failure is not None:
+            raise failure
+
+    async def run_rounds(self, is_live: Callable[[], bool]) -> None:
+        """
+        Run a round each 2 s, without end: a member of a cluster reports what it serves.
+
+        Errors are logged; the next round tries again.
+
+        Args:
+            is_live: Whether this collector reads the log; a round is left out while it does not.
+        """
+        while True:
+            await asyncio.sleep(_ROUND_SEC)
+            try:
+                if is_live():
+                    await self.run_round()
+            except Exception as error:
+                logger.warning("stalled jobs could not be reported: %s", failure_reason(error))
+
+    async def _report_all(self, model: Fold) -> ResponseError | None:
         now = model.liveness.now
         failure: ResponseError | None = None
         for found in find_stalled(model):
@@ -113,8 +140,7 @@ class StalledJobReporter:
             except ResponseError as error:
                 # It may be due to this job's keys alone, which must not keep the others waiting.
                 failure = failure or error
-        if failure is not None:
-            raise failure
+        return failure
 
     async def _claim(self, found: StalledJob, event_id: str) -> bool:
         """

@@ -3,17 +3,51 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Protocol
 
 from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
 from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.model.snapshot.header import Header
+from otel_bridge_collector.wire.messages import GlobalStats
 
-__all__ = ["StatsPublisher"]
+__all__ = ["Numbers", "OwnNumbers", "StatsPublisher"]
 
 _IDLE_INTERVAL_SEC: Final = 5.0
 """Shortest interval while no event comes, so that an idle log keeps its past for days."""
+
+
+class Numbers(Protocol):
+    """The numbers of the dashboard's header at one moment: of one model, or of a whole cluster."""
+
+    @property
+    def events_in(self) -> int:
+        """Events since the start, by which it is seen that nothing has come."""
+
+    def active_projects(self) -> Sequence[str]:
+        """Names of the projects with an event in the last minute."""
+
+    def stats(self, project_id: str | None = None) -> GlobalStats:
+        """The numbers of everything, or of one project."""
+
+
+class OwnNumbers:
+    """The numbers of one model; the header is made when it is first asked for."""
+
+    def __init__(self, model: Fold) -> None:
+        self.events_in = model.stats.events_in
+        self._model = model
+        self._header: Header | None = None
+
+    def active_projects(self) -> Sequence[str]:
+        """As ``RollingStats.active_projects``."""
+        return self._model.stats.active_projects(self._model.liveness.now)
+
+    def stats(self, project_id: str | None = None) -> GlobalStats:
+        """As ``Header.stats``."""
+        if self._header is None:
+            self._header = Header(self._model)
+        return self._header.stats(project_id)
 
 
 class StatsPublisher:
@@ -28,6 +62,9 @@ class StatsPublisher:
         interval_sec: Seconds between two rounds of the leader.
         evaluate: Gives the model, with what is stalled at the moment of the call.
         publish: Queues one event for the log; never raises.
+        numbers: Gives the numbers of all members of a cluster together instead, or None if they are
+            not known at the moment, and then nothing is published. Default None: there is no
+            cluster.
     """
 
     def __init__(
@@ -36,10 +73,12 @@ class StatsPublisher:
         interval_sec: float,
         evaluate: Callable[[], Fold],
         publish: Callable[[MonitoringEvent], object],
+        numbers: Callable[[], Awaitable[Numbers | None]] | None = None,
     ) -> None:
         self._interval_sec = interval_sec
         self._evaluate = evaluate
         self._publish = publish
+        self._numbers = numbers
         self._published_events_in = -1
         self._idle_until = 0.0
 
@@ -52,17 +91,19 @@ class StatsPublisher:
         for 5 s. On the model's event loop. If the log cannot be reached nothing is raised:
         ``publish`` queues, and counts what it drops.
         """
-        model = self._evaluate()
-        stats = model.stats
+        if self._numbers is None:
+            found: Numbers | None = OwnNumbers(self._evaluate())
+        else:
+            found = await self._numbers()
         now = asyncio.get_running_loop().time()
-        if stats.events_in == self._published_events_in and now < self._idle_until:
+        if found is None or (
+            found.events_in == self._published_events_in and now < self._idle_until
+        ):
             return
-        self._published_events_in = stats.events_in
+        self._published_events_in = found.events_in
         self._idle_until = now + max(self._interval_sec, _IDLE_INTERVAL_SEC) - 0.1
-        header = Header(model)
-        projects = stats.active_projects(model.liveness.now)
-        for project_id in (None, *projects):
-            numbers = header.stats(project_id)
+        for project_id in (None, *found.active_projects()):
+            numbers = found.stats(project_id)
             self._publish(
                 MonitoringEvent(
                     event_type=MonitoringEventType.STATS_SNAPSHOT,

@@ -15,7 +15,7 @@ import asyncio
 import logging
 from collections import Counter, OrderedDict, deque
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from otel_bridge.cancellation import cancel
 from otel_bridge.clock import Clock
@@ -33,7 +33,7 @@ from otel_bridge_collector.model.nodes import Node
 from otel_bridge_collector.model.reading.projects import is_shared, project_of
 from otel_bridge_collector.security.tokens import Principal
 
-__all__ = ["DROPS", "LinesIngest"]
+__all__ = ["DROPS", "Elsewhere", "LinesIngest"]
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +53,19 @@ _MAX_BATCH: Final = 1000
 _DUE_SEC: Final = 60.0
 _MAX_STACKS: Final = 100
 """Of one request; each takes 0.1 to 10 ms to be shortened."""
+
+
+class Elsewhere(Protocol):
+    """The parts of the state that other collectors hold; ``cluster.edge.lines`` has it."""
+
+    def model_of(self, trace_id: int) -> Fold:
+        """The model of a trace, here."""
+
+    def node(self, key: int) -> Node | None:
+        """A span that is held here."""
+
+    async def send(self, records: Sequence[Record], principal: Principal) -> list[Record]:
+        """Pass records on; return those to be taken here (async)."""
 
 
 class _Held(NamedTuple):
@@ -85,6 +98,7 @@ class LinesIngest:
         model: The collector's state; only read.
         service: Takes lines and stacks, and reads the number of a node's newest line.
         clock: Source of the time.
+        elsewhere: Where other collectors hold a part of the state; default None: this one has all.
 
     Attributes:
         owners: Which node a span's lines belong to; it is given the parents of spans.
@@ -93,8 +107,15 @@ class LinesIngest:
         dropped: Records that were dropped, by cause; all ``DROPS`` from the start.
     """
 
-    def __init__(self, model: Fold, service: LinesService, clock: Clock) -> None:
-        self.owners = Owners(model)
+    def __init__(
+        self,
+        model: Fold,
+        service: LinesService,
+        clock: Clock,
+        elsewhere: Elsewhere | None = None,
+    ) -> None:
+        self.owners = Owners(model, None if elsewhere is None else elsewhere.model_of)
+        self._elsewhere = elsewhere
         self.received = 0
         self.stored = 0
         self.dropped: Counter[str] = Counter(dict.fromkeys(DROPS, 0))
@@ -130,10 +151,17 @@ class LinesIngest:
         """
         self.received += len(records.found) + records.untraced
         self.dropped["no_trace"] += records.untraced
+        found: Sequence[Record] = records.found
+        if self._elsewhere is not None:
+            found = await self._elsewhere.send(found, principal)
+        await self.take_here(found, principal)
+
+    async def take_here(self, records: Sequence[Record], principal: Principal) -> None:
+        """As ``take``, of records whose spans this collector holds, or is about to (async)."""
         async with self._lock:
             now = self._clock.monotonic()
             owned: list[_Owned | None] = []
-            for record in records.found:
+            for record in records:
                 node = self.owners.of_span(record.trace_id, record.span_id)
                 if node is None and not self._hold(record, principal, now):
                     node = self._fallback(record)
@@ -150,6 +178,7 @@ class LinesIngest:
         The lines of nodes that have ended are kept from then on as long as their outcome says: 15
         minutes, or a day after a failure.
         """
+        await self._pass_held_on()
         async with self._lock:
             now = self._clock.monotonic()
             owned: list[_Owned | None] = []
@@ -170,6 +199,19 @@ class LinesIngest:
             if now >= self._end_at:
                 self._end_at = now + _END_SEC
                 await self._end_nodes(now)
+
+    async def _pass_held_on(self) -> None:
+        """Send the held records away whose trace turned out to be held by another collector."""
+        if self._elsewhere is None or not self._held:
+            return
+        async with self._lock:
+            kept: deque[_Held] = deque()
+            for one in self._held:
+                if await self._elsewhere.send((one.record,), one.principal):
+                    kept.append(one)
+                else:
+                    self._held_size -= one.record.size
+            self._held = kept
 
     async def _sweep(self) -> None:
         while self._held or self._nodes:
@@ -285,7 +327,7 @@ class LinesIngest:
         ended: list[SpanLines] = []
         at_ms = self._clock.time_ns() // 1_000_000
         for span_id, lines in list(self._nodes.items()):
-            node = self._model.tree.nodes.get(int(span_id, 16))
+            node = self._node(int(span_id, 16))
             if node is None or lines.outcome is not None:
                 if lines.is_due(now, _DUE_SEC):
                     del self._nodes[span_id]
@@ -297,6 +339,12 @@ class LinesIngest:
                 ended.append(SpanLines(span_id, last, lines.project, lines.outcome))
         if ended:
             await self._store_lines(ended)
+
+    def _node(self, key: int) -> Node | None:
+        if self._elsewhere is not None:
+            return self._elsewhere.node(key)
+        found = self._model.tree.nodes.get(key)
+        return found
 
     def _sender(self, principal: Principal) -> SenderLimits:
         account = principal.account

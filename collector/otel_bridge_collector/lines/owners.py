@@ -8,7 +8,7 @@ between them; the parents of the others are remembered here as they come over OT
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from otel_bridge_collector.model.events import JOB, PHASE, TASK
@@ -33,10 +33,11 @@ class Owners:
 
     Args:
         model: Only read.
+        model_of: Returns the model of a trace instead, where there are several; default None.
     """
 
-    def __init__(self, model: Fold) -> None:
-        self._model = model
+    def __init__(self, model: Fold, model_of: Callable[[int], Fold] | None = None) -> None:
+        self._model_of = model_of or (lambda _: model)
         self._parents: OrderedDict[Key, int] = OrderedDict()
 
     def note_parents(self, parents: Iterable[tuple[Key, int]]) -> None:
@@ -56,7 +57,7 @@ class Owners:
         Returns:
             The node; None: the way up to it is not known, or not yet.
         """
-        nodes = self._model.tree.nodes
+        nodes = self._model_of(trace_id).tree.nodes
         for _ in range(MAX_DEPTH):
             at: Node | int | None = nodes.get(span_id)
             if at is None:
@@ -86,7 +87,7 @@ class Owners:
             The node, which has a span; None: no such task is known, or more than one, or it has no
             span of its own.
         """
-        tasks = self._model.tasks
+        tasks = self._model_of(trace_id).tasks
         name = f"{trace_id:032x}"
         named = tasks.of_trace.get(name, ())
         if len(named) > 1:

@@ -15,7 +15,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from otel_bridge.cancellation import cancel
 from otel_bridge.clock import SYSTEM_CLOCK, Clock
@@ -27,16 +27,18 @@ from otel_bridge.publish.transports.sharded.log_receiver import RedisLogReceiver
 from otel_bridge.publish.transports.sharded.status import ShardStatus
 from otel_bridge_collector.log.awaited import AwaitedPositions
 from otel_bridge_collector.log.blocks import Blocks
+from otel_bridge_collector.log.counters import FeedCounters
 from otel_bridge_collector.log.decoding import UnreadableEventError, decode_for_fold
 from otel_bridge_collector.log.external import ExternalMessages
 from otel_bridge_collector.log.histogram import Histogram
-from otel_bridge_collector.model.events import microseconds
-from otel_bridge_collector.model.fold import Fold
-from otel_bridge_collector.model.reading.projects import is_shared, project_of
+from otel_bridge_collector.log.late_projects import KnownTasks, LateProjects, OwnedTask
+from otel_bridge_collector.model.events import Event, microseconds
+from otel_bridge_collector.model.reading.projects import project_of
+from otel_bridge_collector.model.stats import RollingStats
 from otel_bridge_collector.stream.hub import Hub
 from otel_bridge_collector.stream.ring import Entry, ReplayRing
 
-__all__ = ["Feed", "FeedCounters"]
+__all__ = ["Feed", "FeedCounters", "Model"]
 
 logger = logging.getLogger(__name__)
 
@@ -46,40 +48,43 @@ _COALESCE_SEC: Final = 0.003
 """Pause after a small read: at 1,000 events/s it halves the CPU and costs 3 ms (measured)."""
 _BACKOFF_SEC: Final = (0.1, 2.0)
 _LOG_INTERVAL_SEC: Final = 1.0
-_MAX_WITHOUT_PROJECT: Final = 200
-"""Tasks whose project is not known yet, and of each the first events; they wait for it."""
 _MAX_LOST_IN_A_ROW: Final = 3
 """A log that changes all the time is read again from its start; after so many times without success
 the reader waits, as for a log that cannot be reached, instead of trying without a pause."""
 
 
-class FeedCounters:
+class Model(Protocol):
     """
-    Numbers of the log's reader from 0 at its start, never reset; all are in ``/metrics``.
-
-    A record for the collector's event loop; checks nothing.
+    What the reader folds events into: ``model.fold.Fold``, or the router of a cluster's member.
 
     Attributes:
-        duplicates: Events that had been folded (merged into the state) before; no loss.
-        external: Messages of external publishers (which publish to the channel and not to the log)
-            that this collector has received, also those that it does not hold.
-        restarts: Times that the task which reads the log, or the one that receives external
-            messages, was started again after an error.
-        gaps: Times that the log could not be read on without a hole, by reason: ``trimmed``,
-            ``epoch`` (the log was lost or replaced), ``clock`` (events of a shard came too late for
-            their place) or ``malformed``. Empty at first.
-        unreadable: Events left out, by reason: ``oversized``, ``not JSON``, ``not an event`` or
-            ``not folded``. Empty at first.
+        stats: Counts the events.
+        ts: Time of the last event, microseconds.
     """
 
-    __slots__ = ("duplicates", "external", "gaps", "restarts", "unreadable")
+    stats: RollingStats
+    ts: int
 
-    def __init__(self) -> None:
-        self.duplicates = 0
-        self.external = 0
-        self.restarts = 0
-        self.gaps: dict[str, int] = {}
-        self.unreadable: dict[str, int] = {}
+    @property
+    def task(self) -> OwnedTask | None:
+        """What the last event belongs to; None: no task."""
+
+    @property
+    def tasks(self) -> KnownTasks:
+        """What is known of tasks and traces."""
+
+    @property
+    def note_block(self) -> Callable[[str], None]:
+        """Called before each block of the log, with the position before it."""
+
+    def apply(self, event: Event, seen: int) -> bool:
+        """Merge one event, received at ``seen``; False for a repeat."""
+
+    def knows(self, event_id: str) -> bool:
+        """Whether an event with this id was merged, as far as ids are remembered."""
+
+    def sweep(self, now: int) -> None:
+        """Evaluate what is stalled at ``now``, microseconds."""
 
 
 class Feed:
@@ -94,7 +99,8 @@ class Feed:
 
     Args:
         open_receiver: Makes a receiver; called once for each of the two tasks.
-        model: Every event is folded into it, and counted in its ``stats``.
+        model: Every event is folded into it, and counted in its ``stats``; a ``Fold``, or what
+            routes events to several.
         ring: Every event is appended to it.
         hub: Every event is broadcast by it.
         max_event_bytes: Larger events are unreadable; 8,192 by default in the service.
@@ -114,7 +120,7 @@ class Feed:
         self,
         open_receiver: Callable[[], Receiver],
         *,
-        model: Fold,
+        model: Model,
         ring: ReplayRing,
         hub: Hub,
         max_event_bytes: int,
@@ -144,7 +150,8 @@ class Feed:
         self._cursor: str | None = None
         self._rebuild_until: str | None = None
         self._evaluated_sec = 0
-        self._without_project: dict[str, list[Entry]] = {}
+        self._late_projects = LateProjects(ring, model.tasks)
+        self._without_project = self._late_projects.waiting
         self._is_rebuilt, self._lost_in_a_row = False, 0
         self._live = asyncio.Event()
         self._advanced = asyncio.Condition()
@@ -210,6 +217,15 @@ class Feed:
         """Numbers of the log's shards; None while it is one stream."""
         receiver = self._receivers[0] if self._receivers else None
         return receiver.shard_status if isinstance(receiver, RedisLogReceiver) else None
+
+    @property
+    def cursor(self) -> str | None:
+        """Position up to which the log has been folded; None before its first entries are read."""
+        return self._cursor
+
+    async def wait_live(self) -> None:
+        """Wait until the log has been read up to its end once."""
+        await self._live.wait()
 
     # --- supervision -----------------------------------------------------------------------------
 
@@ -347,31 +363,8 @@ class Feed:
             self.lag_sec.observe((now - ts) / 1e6 if now > ts else 0.0)
         self._ring.append(entry)
         if project_id is None or self._without_project:
-            self._note_project(entry, event.trace_id)
+            self._late_projects.note(entry, model.task, event.trace_id)
         return entry
-
-    def _note_project(self, entry: Entry, trace_id: str | None) -> None:
-        """An event sent before its task's project was known arrives by resuming once it is."""
-        task = self._model.task
-        waiting = self._without_project
-        if task is None or (entry.project_id is not None and not waiting):
-            return
-        if trace_id in waiting and self._model.tasks.of_trace.get(trace_id or "") == (task,):
-            # What knew only the trace is this task's now.
-            self._wait_for_project(task.id, waiting.pop(trace_id or ""))
-        project_id = project_of(task)
-        if project_id is not None:
-            for earlier in waiting.pop(task.id, ()):
-                self._ring.set_project(earlier, project_id)
-        elif entry.project_id is None and not is_shared(task):
-            self._wait_for_project(task.id, [entry])
-
-    def _wait_for_project(self, task_id: str, entries: Sequence[Entry]) -> None:
-        waiting = self._without_project
-        if len(waiting) >= _MAX_WITHOUT_PROJECT:
-            waiting.clear()
-        known = waiting.setdefault(task_id, [])
-        known.extend(entries[: _MAX_WITHOUT_PROJECT - len(known)])
 
     def _evaluate_past(self, seen: int) -> None:
         """While the log is read back, evaluate at its events' times, so that rates are right."""

@@ -28,6 +28,7 @@ from otel_bridge_collector.model.nodes import (
     changed,
     children,
 )
+from otel_bridge_collector.model.processes.records import credit
 from otel_bridge_collector.model.reading.cards import Cards
 from otel_bridge_collector.model.reading.ends import EndCounts
 from otel_bridge_collector.model.reading.gone import remember_nodes
@@ -205,6 +206,12 @@ class Eviction:
                 return
             self._shed_ended(task, task.size // 2)
 
+    def set_limits(self, limits: Limits) -> None:
+        """Hold as much from now on; what is held beyond that leaves when something is added."""
+        self._limits = limits
+        self.free_nodes = min(limits.nodes, limits.bytes // (2 * NODE_BYTES))
+        self._look_above = 0
+
     # --- inside a task ---------------------------------------------------------------------------
 
     def _shed_ended(self, task: Task, keep: int) -> None:
@@ -352,6 +359,17 @@ class Eviction:
         for card in cards:
             if not card.size and not card.loose:
                 self._tasks.forget(card)
+
+    def forget(self, task: Task) -> None:
+        """
+        Remove a task that another state holds from now on, also from the counts of its workers.
+
+        As ``evict``, after which the attempts that ended still count for their workers.
+        """
+        for job in task.jobs.values():
+            for node in job.nodes():
+                credit(node, -1)
+        self.evict(task)
 
 
 def _release(job: Job) -> None:

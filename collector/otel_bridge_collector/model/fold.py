@@ -81,7 +81,7 @@ class Fold:
         cards, rows, skipped: What views read of tasks, of nodes; number of events of unknown types.
         evicted_ends: By task, when attempts ended that it no longer holds; only to be read.
         task, ts: Task (None: of workers, queues) and time, microseconds, of the last event.
-        note_block: Called by the log's reader: see ``Placing.note_block``.
+        note_block, note_heartbeat, forget, set_limits: As of ``Placing`` and ``Eviction``.
     """
 
     def __init__(
@@ -111,11 +111,13 @@ class Fold:
             self.limits, self.tree, self.tasks, self.failures, self.liveness, self.cards
         )
         self.evicted, self.evicted_ends = self._eviction.evicted, self._eviction.ends
+        self.forget, self.set_limits = self._eviction.forget, self._eviction.set_limits
         self._placing = Placing(self.tasks, self.tree, self._jobs, self._eviction)
         self._new_ids: set[int] = set()
         self._old_ids: set[int] = set()
         self._half_of_ids = self.limits.event_ids // 2
-        self._node_of, self.note_block = self._placing.node_of, self._placing.note_block
+        placing, self._node_of = self._placing, self._placing.node_of
+        self.note_block, self.note_heartbeat = placing.note_block, placing.note_heartbeat
         self._learn = Learning(self.tasks, self.tree).learn
         self._agree = JobIds(self.tree, jobs.reevaluate).agree
         self._evaluate = self._jobs.evaluate
@@ -396,7 +398,7 @@ class Fold:
             key = int(span_id, 16)
             node = self.tree.nodes.get(key)
             if node is None:
-                self._placing.note_heartbeat(key, ts, seen)
+                self.note_heartbeat(key, ts, seen)
                 continue
             more = more_of(node)
             more.word = max(more.word, ts)

@@ -54,6 +54,8 @@ class Queue:
             case.
         was_emptied_at: At the latest sweep, the first of two reports that it is empty; 0: it was
             not empty, or in use.
+        is_used_elsewhere: Whether jobs that another state holds may be of it, or keep one of its
+            workers busy; False: they do not, or there is no other state.
     """
 
     __slots__ = (
@@ -66,6 +68,7 @@ class Queue:
         "filled",
         "hosts",
         "is_changed",
+        "is_used_elsewhere",
         "lost",
         "name",
         "pending",
@@ -85,6 +88,7 @@ class Queue:
         self.running: set[Job] = set()
         self.hosts: set[Host] = set()
         self.is_changed = False
+        self.is_used_elsewhere = False
         self.was_emptied_at = 0
         self._arrived: list[Job] = []
         self._heap: list[tuple[int, int, Job]] = []
@@ -154,7 +158,7 @@ class Queue:
 
     def is_in_use(self) -> bool:
         """Whether a job of it runs, or a worker that takes from it is busy with any job."""
-        if self.running:
+        if self.running or self.is_used_elsewhere:
             return True
         return any(job.st == PROCESSING for host in self.hosts for job in host.open)
 

@@ -9,11 +9,12 @@ does not change the throughput.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from otel_bridge_collector.model.nodes import Task
 
-__all__ = ["RollingStats", "Totals"]
+__all__ = ["RollingStats", "Totals", "add_up_totals"]
 
 _KEEP_SEC: Final = 300
 _MAX_PROJECTS: Final = 1000
@@ -35,6 +36,27 @@ class Totals(NamedTuple):
     def ended_per_sec(self) -> float:
         """Jobs ended per second since the first event, so that new work does not look slow."""
         return round(self.ended / max(_MIN_RATED_SEC, self.active_sec), 3)
+
+
+def add_up_totals(parts: Iterable[Sequence[Totals]]) -> list[Totals]:
+    """
+    Add up what several states counted, each of its own events; pure.
+
+    Args:
+        parts: Of each the totals of the same windows in the same order.
+
+    Raises:
+        ValueError: They differ in length.
+    """
+    return [
+        Totals(
+            sum(one.events for one in every),
+            sum(one.ended for one in every),
+            sum(one.failed for one in every),
+            max(one.active_sec for one in every),
+        )
+        for every in zip(*parts, strict=True)
+    ]
 
 
 class _Window:

@@ -180,6 +180,11 @@ class Tasks:
             _note_guest(host, card)
         return None if host is card else host
 
+    def is_only_task(self, task_id: str, trace_id: str | None) -> bool:
+        """Whether the events of a trace have named this task and no other."""
+        named = self.of_trace.get(trace_id or "", ())
+        return len(named) == 1 and named[0].id == task_id
+
     def _last_of_links(self, card: Task, host: Task) -> Task:
         """Follow traces that continue another."""
         passed = [card]

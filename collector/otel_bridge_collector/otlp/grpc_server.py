@@ -77,6 +77,8 @@ class OtlpGrpcServer:
         authenticator: Checks the token in the metadata ``authorization``.
         host: The address to listen on.
         port: 0 chooses a free one.
+        is_shared: Whether other processes of the same service listen on the port too; the kernel
+            spreads the connections. Default False.
 
     Attributes:
         port: The port it listens on.
@@ -86,7 +88,13 @@ class OtlpGrpcServer:
     """
 
     def __init__(
-        self, ingest: OtlpIngest, authenticator: Authenticator, host: str, port: int
+        self,
+        ingest: OtlpIngest,
+        authenticator: Authenticator,
+        host: str,
+        port: int,
+        *,
+        is_shared: bool = False,
     ) -> None:
         self._authenticator = authenticator
         self._ingest = ingest
@@ -94,7 +102,7 @@ class OtlpGrpcServer:
             options=[
                 ("grpc.max_receive_message_length", MAX_BODY_BYTES),
                 ("grpc.max_concurrent_streams", _MAX_STREAMS),
-                ("grpc.so_reuseport", 0),
+                ("grpc.so_reuseport", int(is_shared)),
             ]
         )
         self._server.add_generic_rpc_handlers([self._handler(one) for one in _signals(ingest)])
@@ -102,7 +110,7 @@ class OtlpGrpcServer:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             # First without gRPC, which would write a line of its own to standard error.
-            socket.create_server((host, port), family=family).close()
+            socket.create_server((host, port), family=family, reuse_port=is_shared).close()
             self.port: int = self._server.add_insecure_port(address)
         except (OSError, RuntimeError):
             raise ConfigurationError(

@@ -92,7 +92,12 @@ class OtlpIngest:
         self.rejected = {"span": 0, "log record": 0}
         self._waiting: dict[OtlpReceiver, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self.lines = LinesIngest(collector.model, collector.lines, collector.clock)
+        self._lookups = collector.answers.lookups
+        self._lookups.correlate = correlate
+        elsewhere = collector.answers.lines
+        self.lines = LinesIngest(collector.model, collector.lines, collector.clock, elsewhere)
+        if elsewhere is not None:
+            elsewhere.take = self.lines.take_here
         self.stacks_lost = 0
         self.rejected_by_cause = {cause.value: 0 for cause in Rejection}
 
@@ -218,12 +223,14 @@ class OtlpIngest:
 
         async with receiver.lock:
             read = await asyncio.to_thread(receiver.read, message, only_project, rejected)
-            correlated = correlate(self._collector.model, read.parents, principal.may_use)
+            correlated = await self._lookups.correlated(
+                read.parents, principal.may_use, principal.projects
+            )
             received = await asyncio.to_thread(
                 receiver.receive, read, rejected, correlated=correlated
             )
             self._note_parents(read, received.events)
-            knows = self._collector.model.knows
+            knows = self._collector.fold.feed_model.knows
             for event in received.events:
                 if not knows(event.event_id):
                     put(event)
@@ -271,13 +278,17 @@ class OtlpIngest:
         """
         if principal.projects is None or event.span_id is None:
             return False
-        node = self._collector.model.tree.nodes.get(int(event.span_id, 16))
-        if node is None:
+        node = self._lookups.held(event.span_id)
+        if node is not None:
+            return (not node.is_mixed and node.project is not None) and not principal.may_use(
+                node.project
+            )
+        fold = self._collector.fold
+        if not fold.is_shared:
             return False
-        task = node.own.task
-        return (
-            not task.is_mixed and task.project is not None and not principal.may_use(task.project)
-        )
+        # Another member holds it: by what is known of its trace, which decides where it is folded.
+        project = fold.project_of_past(None, event.trace_id, event.span_id)
+        return project is not None and not principal.may_use(project)
 
     async def _append(self, receiver: OtlpReceiver, batch: Sequence[Outgoing]) -> None:
         for start in range(0, len(batch), MAX_PUSH_EVENTS):

@@ -13,7 +13,6 @@ from otel_bridge.publish.transports.base import AppendResult, Outgoing, SpanLine
 from otel_bridge.publish.transports.http import MAX_PUSH_EVENTS, PUSH_PATH, decode_push
 from otel_bridge.publish.transports.http_lines import LINES_PATH, MAX_LINES_BYTES, decode_lines
 from otel_bridge.publish.transports.http_stacks import MAX_STACKS_BYTES, STACKS_PATH, decode_stacks
-from otel_bridge_collector.model.reading.projects import project_of
 from otel_bridge_collector.routes.body import read_body
 from otel_bridge_collector.runtime import Collector
 from otel_bridge_collector.security.authentication import principal_of
@@ -105,7 +104,7 @@ async def store_lines(request: Request) -> Response:
     principal = principal_of(request.scope)
     try:
         batch = decode_lines(await read_body(request, MAX_LINES_BYTES))
-        allowed = _allowed_lines(principal, batch, collector)
+        allowed = await _allowed_lines(principal, batch, collector)
         unstored = sum(len(one.lines) for one in batch) - sum(len(one.lines) for one in allowed)
         if allowed:
             unstored += await collector.lines.store_lines(allowed)
@@ -116,7 +115,7 @@ async def store_lines(request: Request) -> Response:
     return JSONResponse({"unstored": unstored})
 
 
-def _allowed_lines(
+async def _allowed_lines(
     principal: Principal, batch: Sequence[SpanLines], collector: Collector
 ) -> list[SpanLines]:
     """
@@ -128,17 +127,18 @@ def _allowed_lines(
     found = []
     for one in batch:
         named = one._replace(project_id=one.project_id or only_project)
-        if principal.may_use(named.project_id) and not _is_of_others(principal, one, collector):
+        if not principal.may_use(named.project_id):
+            continue
+        if not await _is_of_others(principal, one, collector):
             found.append(named)
     return found
 
 
-def _is_of_others(principal: Principal, lines: SpanLines, collector: Collector) -> bool:
-    node = collector.model.tree.nodes.get(int(lines.span_id, 16))
-    if node is None or principal.projects is None:
+async def _is_of_others(principal: Principal, lines: SpanLines, collector: Collector) -> bool:
+    if principal.projects is None:
         return False
-    project = project_of(node.own.task)
-    return project is not None and not principal.may_use(project)
+    node = await collector.answers.lookups.node(lines.span_id)
+    return node is not None and node.project is not None and not principal.may_use(node.project)
 
 
 def _allowed_stacks(principal: Principal, stacks: Sequence[SpanStack]) -> list[SpanStack]:

@@ -32,10 +32,14 @@ async def readyz(request: Request) -> JSONResponse:
 
 @router.get("/metrics")
 async def metrics(request: Request) -> Response:
-    """Answer all metrics in the format that ``Accept`` names; 403 for a token with projects."""
+    """
+    Answer all metrics in the format that ``Accept`` names; 403 for a token with projects.
+
+    Of several processes on one port it has the samples of all, each with the label ``process``.
+    """
     if principal_of(request.scope).projects is not None:
         why = "this token is limited to projects; /metrics needs one with projects=*"
         return refusal(request.scope, 403, why)
     page: MetricsPage = request.app.state.metrics_page
-    body, content_type = page.render(request.headers.get("accept", ""))
+    body, content_type = await page.render_all(request.headers.get("accept", ""))
     return Response(body, headers={"Content-Type": content_type})

@@ -11,8 +11,9 @@ from starlette.responses import JSONResponse
 
 from otel_bridge.errors import PositionLostError, TransportError
 from otel_bridge.publish.transports.base import position_after
+from otel_bridge_collector.cluster.edge.lookups import NodeRecord
+from otel_bridge_collector.cluster.edge.summaries import IncompleteError
 from otel_bridge_collector.log.blocks import BLOCK_ENTRIES, NodeFacts, find_facts
-from otel_bridge_collector.model.reading.projects import is_shared, project_of
 from otel_bridge_collector.runtime import Collector
 from otel_bridge_collector.security.authentication import (
     PRINCIPAL,
@@ -57,7 +58,11 @@ def account_slot(request: Request, kind: str) -> AbstractAsyncContextManager[Non
 
 @router.get("/snapshot")
 async def snapshot(request: Request) -> Response:
-    """Answer with the current state for one filter, as the WebSocket's ``snapshot`` message."""
+    """
+    Answer with the current state for one filter, as the WebSocket's ``snapshot`` message.
+
+    503 with ``Retry-After``: of several collectors that share the work none answers.
+    """
     collector: Collector = request.app.state.collector
     try:
         projects = principal_of(request.scope).projects
@@ -66,7 +71,10 @@ async def snapshot(request: Request) -> Response:
     except FilterError as error:
         return refusal(request.scope, 400, str(error))
     async with account_slot(request, "snapshot"):
-        body = collector.snapshots.json(event_filter)
+        try:
+            body = await collector.answers.snapshot(event_filter)
+        except IncompleteError as error:
+            return refusal(request.scope, 503, str(error), {"Retry-After": "1"})
     return Response(body, media_type="application/json", headers=_NO_STORE)
 
 
@@ -132,7 +140,7 @@ async def events(request: Request) -> Response:
         matcher = EventMatcher.parse(query, principal_of(request.scope).projects)
         async with account_slot(request, "events"):
             start = position_after(upto) if upto else before
-            found, next_before = await collector.recent(matcher, limit=limit, before=start)
+            found, next_before = await collector.resumer.recent(matcher, limit=limit, before=start)
     except FilterError as error:
         return refusal(request.scope, 400, str(error))
     except PositionLostError as lost:
@@ -169,12 +177,12 @@ async def node(span_id: str, request: Request) -> Response:
         return refusal(request.scope, 400, "span_id: 16 lower-case hex digits")
     collector: Collector = request.app.state.collector
     principal = principal_of(request.scope)
-    held = collector.model.tree.nodes.get(int(span_id, 16))
-    is_shown = held is not None and _may_see(collector, principal, span_id, None)
-    holder = _holder_of(collector, span_id)
+    held = await collector.answers.lookups.node(span_id)
+    is_shown = held is not None and _may_see(principal, held, None)
+    holder = span_id if held is None else held.stack or span_id
     status, why_none = (404, _NO_STACK) if principal.may_read_lines else (403, _NO_RIGHT)
     try:
-        stack = await _stack(collector, principal, span_id, holder)
+        stack = await _stack(collector, principal, held, holder)
         if stack is None and not is_shown:
             return refusal(request.scope, status, why_none)
         log, facts = "unknown", None
@@ -195,7 +203,7 @@ async def node(span_id: str, request: Request) -> Response:
 
 
 async def _stack(
-    collector: Collector, principal: Principal, span_id: str, holder: str
+    collector: Collector, principal: Principal, held: NodeRecord | None, holder: str
 ) -> str | None:
     """The stack stored for a span; None: none, or the account may not read it."""
     if not principal.may_read_lines:
@@ -203,8 +211,10 @@ async def _stack(
     found = await collector.stack(holder)
     if found is None:
         return None
-    spans = {span_id, holder}
-    allowed = all(_may_see(collector, principal, one, found.project_id) for one in spans)
+    nodes = [held]
+    if held is not None and held.stack is not None:
+        nodes.append(await collector.answers.lookups.node(holder))
+    allowed = all(_may_see(principal, one, found.project_id) for one in nodes)
     return found.text if allowed else None
 
 
@@ -220,21 +230,12 @@ async def _facts(
     return ("gone" if facts is None else "held"), facts
 
 
-def _holder_of(collector: Collector, span_id: str) -> str:
-    """The span under which the stack of a failure is stored: itself, if nothing else is known."""
-    node = collector.model.tree.nodes.get(int(span_id, 16))
-    more = None if node is None else node.more
-    return (more.stack if more is not None else None) or span_id
-
-
-def _may_see(collector: Collector, principal: Principal, span_id: str, stored: str | None) -> bool:
+def _may_see(principal: Principal, node: NodeRecord | None, stored: str | None) -> bool:
     """Whether the account may see a span: by its task's project, else by that of the stack."""
     if principal.projects is None:
         return True
-    node = collector.model.tree.nodes.get(int(span_id, 16))
     if node is None:
         return principal.may_use(stored)
-    task = node.own.task
-    if is_shared(task) or not principal.may_use(project_of(task)):
+    if node.is_shared or not principal.may_use(node.project):
         return False
     return stored is None or principal.may_use(stored)

@@ -76,7 +76,9 @@ async def sign_in(request: Request) -> Response:
             return refusal(request.scope, 429, too_many_failures(wait_sec), again)
         return refusal(request.scope, 401, AUTHENTICATION_REQUIRED, _NO_STORE)
     response = Response(status_code=204, headers=_NO_STORE)
-    _set_cookie(response, authenticator.open_session(principal), SESSION_TTL_SEC)
+    session_id = authenticator.open_session(principal)
+    await authenticator.sessions.share(session_id, principal)
+    _set_cookie(response, session_id, SESSION_TTL_SEC)
     return response
 
 
@@ -102,7 +104,9 @@ async def ticket(request: Request) -> Response:
 async def sign_out(request: Request) -> Response:
     """End the session and delete its cookie: 204, also if there was none."""
     authenticator: Authenticator = request.app.state.authenticator
-    authenticator.close_session(session_cookie(dict(request.scope["headers"])))
+    session_id = session_cookie(dict(request.scope["headers"]))
+    if session_id is not None:
+        await authenticator.sessions.end(session_id)
     response = Response(status_code=204, headers=_NO_STORE)
     _set_cookie(response, "", 0)
     return response

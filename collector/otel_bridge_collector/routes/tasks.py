@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from otel_bridge.orchestration.queue.errors import SharedQueueError
 from otel_bridge.orchestration.queue.task_types import ResearchTaskRequest, field_error_sentence
+from otel_bridge_collector.cluster.edge.summaries import IncompleteError
 from otel_bridge_collector.routes.body import BodyTooLargeError, read_body
 from otel_bridge_collector.routes.monitor import MAX_LIMIT, account_slot
 from otel_bridge_collector.runtime import Collector
@@ -99,7 +100,8 @@ async def known(request: Request) -> Response:
     newest. Each has ``task_id``, ``title``, ``status`` and ``project_id``. Parameters: ``limit``,
     how many ``tasks`` has, 1 to 1000, default 100; ``project_id``, default: all projects of the
     account. An account gets one such answer at a time; its other requests wait. 400: a parameter is
-    invalid. 429: 100 of its requests are waiting.
+    invalid. 429: 100 of its requests are waiting. 503 with ``Retry-After``: of several collectors
+    that share the work one does not answer.
     """
     collector: Collector = request.app.state.collector
     query = QueryValues(request.query_params.multi_items())
@@ -109,7 +111,10 @@ async def known(request: Request) -> Response:
     except FilterError as error:
         return refusal(request.scope, 400, str(error))
     async with account_slot(request, "tasks"):
-        rows, total = collector.snapshots.research_tasks(event_filter, limit)
+        try:
+            rows, total = await collector.answers.research_tasks(event_filter, limit)
+        except IncompleteError as error:
+            return refusal(request.scope, 503, str(error), {"Retry-After": "1"})
     return JSONResponse({"tasks": rows, "total": total})
 
 

@@ -15,7 +15,7 @@ from otel_bridge_collector.security.authentication import principal_of
 from otel_bridge_collector.security.refusals import refusal
 from otel_bridge_collector.stream.view_session import ViewSession
 from otel_bridge_collector.views.catalog import NO_RIGHT, QueryError, parse_query
-from otel_bridge_collector.views.listing import GoneError
+from otel_bridge_collector.views.listing import GoneError, NotYetError
 from otel_bridge_collector.wire.close_codes import AUTH_REQUIRED
 from otel_bridge_collector.wire.filters import FilterError
 from otel_bridge_collector.wire.query import QueryValues
@@ -29,6 +29,7 @@ _GONE: Final = {
     "unknown": "what this view shows does not exist, or this account may not see it",
     "evicted": "what this view shows has left the collector's memory",
 }
+_NOT_YET: Final = "the collectors that may hold this do not answer yet; ask again"
 
 
 @router.get("/monitor/views/{view}")
@@ -47,7 +48,9 @@ async def one_view(view: str, request: Request) -> Response:
     the view or a parameter is unknown or wrong. 403: the view is ``lines``, and the token has
     neither ``rights=lines`` nor ``projects=*``. 404: what the view shows does not exist, or the
     account may not see it, or it has left the collector's memory. 429 with ``Retry-After``: 100
-    requests of the account are waiting. 500: the view could not be computed, which is logged.
+    requests of the account are waiting. 503 with ``Retry-After``: of several collectors that share
+    the work, those that may hold it do not answer. 500: the view could not be computed, which is
+    logged.
     """
     try:
         text = QueryValues(request.query_params.multi_items()).get("params") or "{}"
@@ -60,9 +63,11 @@ async def one_view(view: str, request: Request) -> Response:
         return refusal(request.scope, 403, NO_RIGHT)
     async with account_slot(request, "snapshot"):
         try:
-            body = await collector.view_now(query, principal.projects)
+            body = await collector.answers.view(query, principal.projects)
         except GoneError as gone:
             return refusal(request.scope, 404, _GONE[gone.why])
+        except NotYetError:
+            return refusal(request.scope, 503, _NOT_YET, {"Retry-After": "1"})
     return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
 
 

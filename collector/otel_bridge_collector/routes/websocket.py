@@ -217,6 +217,9 @@ async def _join(
             return
         if lost is not None:
             hub.send_gap(session, lost.reason, shards=lost.shards)
+        elif request.wants_snapshot and hub.fetches_snapshots:
+            await hub.join_with_snapshot(session)
+            return
         elif request.wants_snapshot:
             hub.send_snapshot(session)
         hub.join(session)

@@ -17,7 +17,6 @@ import base64
 import binascii
 import ipaddress
 import logging
-import secrets
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -36,8 +35,10 @@ from otel_bridge_collector.security.refusals import (
     send_refusal,
     too_many_failures,
 )
+from otel_bridge_collector.security.sessions import SESSION_TTL_SEC, Sessions
 from otel_bridge_collector.security.tickets import Tickets
-from otel_bridge_collector.security.tokens import ANONYMOUS, Principal, TokenTable, token_digest
+from otel_bridge_collector.security.tokens import ANONYMOUS, Principal, TokenTable
+from otel_bridge_collector.settings import PEER_PATH
 from otel_bridge_collector.wire.close_codes import AUTH_REQUIRED
 from otel_bridge_collector.wire.subprotocol import choose_subprotocol
 
@@ -61,10 +62,6 @@ PUBLIC_PREFIXES: Final = ("/assets/",)
 PUBLIC_FILES: Final = frozenset({"/icon.svg", "/theme.js", "/favicon.ico"})
 
 COOKIE: Final = "__Host-otel-bridge"
-SESSION_TTL_SEC: Final = 12 * 3600
-_MAX_SESSIONS: Final = 10_000
-_MAX_ACCOUNT_SESSIONS: Final = 100
-"""Sessions of one account. The next one ends its oldest, so no account can push out another's."""
 
 MAX_FAILURES: Final = 10
 """Wrong credentials from one address in a minute; the next one gets 429."""
@@ -112,6 +109,7 @@ class Authenticator:
     Attributes:
         is_enabled: Whether requests need credentials.
         tickets: One-time tickets for WebSockets.
+        sessions: Who has signed in with a browser.
         concurrency: Limits expensive answers to one at a time for each account.
     """
 
@@ -135,7 +133,7 @@ class Authenticator:
         self._failures: OrderedDict[str, list[float]] = OrderedDict()
         self._watched: dict[int, tuple[Principal, Callable[[], None]]] = {}
         self._next_number = 0
-        self._sessions: OrderedDict[str, tuple[Principal, float]] = OrderedDict()
+        self.sessions = Sessions(clock)
 
     async def identify(self, authorization: str | None) -> Principal | None:
         """
@@ -179,28 +177,26 @@ class Authenticator:
 
         Beyond 100 of one account or 10,000 in all, the oldest ends. Only the id's digest is kept.
         """
-        session_id = secrets.token_urlsafe(32)
-        ends_at = self._clock.monotonic() + SESSION_TTL_SEC
-        own = [key for key, (one, _) in self._sessions.items() if one.account == principal.account]
-        for key in own[: max(0, len(own) + 1 - _MAX_ACCOUNT_SESSIONS)]:
-            del self._sessions[key]
-        self._sessions[token_digest(session_id)] = (principal, ends_at)
-        if len(self._sessions) > _MAX_SESSIONS:
-            self._sessions.popitem(last=False)
-        return session_id
+        return self.sessions.open(principal)
 
     def close_session(self, session_id: str | None) -> None:
         """End the session of an id from ``open_session``; None or an unknown id does nothing."""
         if session_id is not None:
-            self._sessions.pop(token_digest(session_id), None)
+            self.sessions.close(session_id)
 
     def resume_session(self, session_id: str | None) -> Principal | None:
         """Return the principal of a session's id; None if unknown, ended or its token invalid."""
         if session_id is None or not self.is_enabled:
             return None
-        principal, ends_at = self._sessions.get(token_digest(session_id), (None, 0.0))
-        is_live = self._clock.monotonic() < ends_at
-        return principal if principal and is_live and self.is_valid(principal) else None
+        principal = self.sessions.find(session_id)
+        return principal if principal is not None and self.is_valid(principal) else None
+
+    async def find_session(self, session_id: str | None) -> Principal | None:
+        """As ``resume_session``, of a session of any process on the port (async)."""
+        if session_id is None or not self.is_enabled:
+            return None
+        principal = await self.sessions.fetch(session_id)
+        return principal if principal is not None and self.is_valid(principal) else None
 
     def record_failure(self, address: str) -> int:
         """
@@ -340,9 +336,12 @@ class AuthenticationGuard:
         headers = dict(scope["headers"])
         raw = headers.get(b"authorization")
         authorization = None if raw is None else raw.decode("latin-1")
+        if scope["type"] == "websocket" and scope["path"] == PEER_PATH:
+            await self._app(scope, receive, send)  # the route checks the token of the cluster
+            return
         principal = await self._authenticator.identify(authorization)
         if principal is None and authorization is None and _may_use_cookie(scope, headers):
-            principal = self._authenticator.resume_session(session_cookie(headers))
+            principal = await self._authenticator.find_session(session_cookie(headers))
         ticket = None
         if principal is None and authorization is None and scope["type"] == "websocket":
             ticket = _ticket_of(scope)

@@ -22,7 +22,7 @@ from otel_bridge.publish.redis_clients import REDIS_ERRORS
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from otel_bridge_collector.security.tokens import Principal, token_digest
 
-__all__ = ["TICKET_TTL_SEC", "Tickets"]
+__all__ = ["TICKET_TTL_SEC", "Tickets", "principal_from_json", "principal_to_json"]
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,9 @@ class Tickets:
         if self.redis is not None:
             try:
                 await self.redis.set(
-                    self.keys.collector_ticket(digest), _to_json(principal), ex=TICKET_TTL_SEC
+                    self.keys.collector_ticket(digest),
+                    principal_to_json(principal),
+                    ex=TICKET_TTL_SEC,
                 )
                 return ticket
             except (*REDIS_ERRORS, TimeoutError) as error:
@@ -106,10 +108,11 @@ class Tickets:
         except (*REDIS_ERRORS, TimeoutError) as error:
             logger.warning("a ticket could not be read from Redis: %s", type(error).__name__)
             return None
-        return None if found is None else _from_json(found)
+        return None if found is None else principal_from_json(found)
 
 
-def _to_json(principal: Principal) -> str:
+def principal_to_json(principal: Principal) -> str:
+    """Return a principal as text, to be kept in Redis."""
     fields = asdict(principal)
     if principal.projects is not None:
         fields["projects"] = sorted(principal.projects)
@@ -118,12 +121,13 @@ def _to_json(principal: Principal) -> str:
     return json.dumps(fields)
 
 
-def _from_json(raw: bytes) -> Principal | None:
+def principal_from_json(raw: bytes | str) -> Principal | None:
+    """Read what ``principal_to_json`` made; None, and a log line, for anything else."""
     try:
         fields = json.loads(raw)
         if fields["projects"] is not None:
             fields["projects"] = frozenset(fields["projects"])
         return Principal(**fields)
     except (KeyError, TypeError, ValueError, RecursionError):
-        logger.warning("a ticket in Redis is not readable, so it was refused")
+        logger.warning("a ticket or session in Redis is not readable, so it was refused")
         return None

@@ -17,7 +17,8 @@ what is in the ring always agree.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final
 
 from otel_bridge.clock import SYSTEM_CLOCK, Clock, iso_utc
@@ -29,6 +30,10 @@ from otel_bridge_collector.wire.messages import GapMessage, TickMessage
 
 __all__ = ["Hub", "HubCounters"]
 
+logger = logging.getLogger(__name__)
+
+_SNAPSHOT_TRIES: Final = 4
+_SNAPSHOT_RETRY_SEC: Final = 0.5
 SWEEP_INTERVAL_SEC: Final = 0.5
 """How often ``Hub.sweep`` is to be called."""
 TICK_INTERVAL_SEC: Final = 2.0
@@ -87,6 +92,7 @@ class Hub:
         timeout_sec: How long a session may stay over that limit, or take no bytes, until it is
             closed; 8 s in the service.
         make_snapshot: Makes the snapshot message for a filter, valid at the ring's newest entry.
+        fetch_snapshot: Asks several collectors instead, while the session waits; None: no others.
         clock: Source of the time.
 
     Attributes:
@@ -101,6 +107,7 @@ class Hub:
         limit_bytes: int,
         timeout_sec: float,
         make_snapshot: Callable[[EventFilter], bytes],
+        fetch_snapshot: Callable[[EventFilter], Awaitable[bytes]] | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.ring = ring
@@ -108,6 +115,8 @@ class Hub:
         self._limit = limit_bytes
         self._timeout_sec = timeout_sec
         self._make_snapshot = make_snapshot
+        self._fetch_snapshot = fetch_snapshot
+        self._fetching: set[asyncio.Task[None]] = set()
         self._clock = clock
         self._groups: dict[tuple[EventFilter, int | None], _Group] = {}
         self._any_project: list[_Group] = []
@@ -163,10 +172,50 @@ class Hub:
             self._rebuild_index()
 
     def send_snapshot(self, session: ClientSession) -> None:
-        """Make a snapshot for the session's filter, and write it whatever the byte limit is."""
-        snapshot = self._make_snapshot(session.event_filter)
+        """
+        Make a snapshot for the session's filter, and write it whatever the byte limit is.
+
+        Where it is fetched, the session gets it later, and the events from this moment on after it.
+        """
+        if self._fetch_snapshot is None:
+            self._write_snapshot(session, self._make_snapshot(session.event_filter))
+            return
+        task = asyncio.create_task(self.join_with_snapshot(session), name="snapshot")
+        self._fetching.add(task)
+        task.add_done_callback(self._fetching.discard)
+
+    @staticmethod
+    def _write_snapshot(session: ClientSession, snapshot: bytes) -> None:
         session.allowance_bytes = session.sink.buffered_bytes() + len(snapshot)
         session.send(snapshot)
+
+    async def join_with_snapshot(self, session: ClientSession) -> None:
+        """
+        Write a fetched snapshot to a session, then let it join with the events since (async).
+
+        One that had joined gets nothing until then. After 4 failures, logged, it has no snapshot.
+        """
+        if session in self._sessions:
+            self.leave(session)
+            session.is_closed = False
+        index = self.ring.last_index
+        for _ in range(_SNAPSHOT_TRIES):
+            try:
+                assert self._fetch_snapshot is not None
+                snapshot = await self._fetch_snapshot(session.event_filter)
+            except Exception:
+                logger.exception("a snapshot could not be made")
+                await asyncio.sleep(_SNAPSHOT_RETRY_SEC)
+            else:
+                self._write_snapshot(session, snapshot)
+                break
+        if not session.is_closed:
+            self.join(session, index)
+
+    @property
+    def fetches_snapshots(self) -> bool:
+        """Whether a snapshot takes a moment, so that ``join_with_snapshot`` is to be called."""
+        return self._fetch_snapshot is not None
 
     def send_gap(
         self,

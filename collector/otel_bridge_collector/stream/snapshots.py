@@ -89,7 +89,7 @@ class Snapshots:
                 if is_limited
                 else header.stats(event_filter.project_id)
             ),
-            events=[pydantic_core.from_json(data) for data in self._newest(event_filter)],
+            events=[pydantic_core.from_json(data) for data in self.newest(event_filter)],
         )
 
     def research_tasks(
@@ -122,7 +122,8 @@ class Snapshots:
         ]
         return rows, len(found)
 
-    def _newest(self, event_filter: EventFilter) -> list[bytes]:
+    def newest(self, event_filter: EventFilter) -> list[bytes]:
+        """Return the newest events that pass a filter, oldest first; 200 or 512 KiB at most."""
         found: list[bytes] = []
         size = 0
         for entry in self._ring.newest():

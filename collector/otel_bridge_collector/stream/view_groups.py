@@ -15,17 +15,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 from otel_bridge.clock import Clock
 from otel_bridge_collector.stream.shared_message import SharedMessage
 from otel_bridge_collector.stream.view_session import Group
 from otel_bridge_collector.views.catalog import Query
 from otel_bridge_collector.views.changes import change_message, full_message, limit_new_rows
-from otel_bridge_collector.views.listing import GoneError, Scope, Window
+from otel_bridge_collector.views.listing import GoneError, NotYetError, Scope, Window
 from otel_bridge_collector.wire.views.messages import Gone
 
-__all__ = ["MAX_GROUPS", "ViewGroups", "ViewsCounters"]
+__all__ = ["MAX_GROUPS", "GroupWatch", "ViewGroups", "ViewsCounters"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +37,16 @@ MAX_GROUPS: Final = 2000
 """Different views that one collector computes, at most."""
 _MAX_GROUPS_OF: Final = {"lines": 200}
 """Of these views so many: each group of ``lines`` is a node that is read four times a second."""
+
+
+class GroupWatch(Protocol):
+    """What learns which views are looked at, as ``cluster.edge.views`` does. No method waits."""
+
+    def opened(self, query: Query, scope: Scope) -> None:
+        """The first client subscribes to this query in this scope."""
+
+    def closed(self, query: Query, scope: Scope) -> None:
+        """The last client of it has left."""
 
 
 class ViewsCounters:
@@ -79,6 +89,8 @@ class ViewGroups:
         window: Computes one window as of the latest refresh.
         counters: Where changes and errors are counted.
         clock: Source of the time.
+        watch: Learns of each group that is opened and closed, where other processes compute a part
+            of it; default None.
     """
 
     def __init__(
@@ -88,11 +100,13 @@ class ViewGroups:
         window: Callable[[Query, Scope], Window],
         counters: ViewsCounters,
         clock: Clock,
+        watch: GroupWatch | None = None,
     ) -> None:
         self._refresh = refresh
         self._window = window
         self._counters = counters
         self._clock = clock
+        self._watch = watch
         self._groups: dict[tuple[Query, Scope], Group] = {}
         self._number = 0
 
@@ -140,12 +154,16 @@ class ViewGroups:
         if group is None:
             self._number += 1
             group = self._groups[query, scope] = Group(self._number, query, scope)
+            if self._watch is not None:
+                self._watch.opened(query, scope)
             self._compute_first(group)
         return group
 
     def close(self, group: Group) -> None:
         """Forget a group that has no clients left; one that is not here raises ``KeyError``."""
         del self._groups[group.query, group.scope]
+        if self._watch is not None:
+            self._watch.closed(group.query, group.scope)
 
     def refresh(self) -> None:
         """Bring the model up to date; what that raises passes through."""
@@ -158,7 +176,8 @@ class ViewGroups:
         ``tasks`` and ``events`` are due 0.5 s after the last time, ``lines`` 0.25 s, others always.
         If it has left, or can be shown again, every client of it lacks that (``group.sessions``)
         and needs its ``whole``. A view that cannot be computed is logged and counted, and shows
-        what it showed before.
+        what it showed before; so does one that other processes have not answered yet, and it is due
+        again at once.
 
         Returns:
             What has changed in its window, for all its clients; None: nothing, or not so little.
@@ -169,6 +188,9 @@ class ViewGroups:
         group.due_at = now + _INTERVAL_SEC.get(group.query.view, 0.0)
         try:
             shown = self._window(group.query, group.scope)
+        except NotYetError:
+            group.due_at = 0.0
+            return None
         except GoneError as gone:
             self._leave(group, gone.why)
             return None
@@ -177,11 +199,13 @@ class ViewGroups:
             return None
         return self._show(group, shown)
 
-    def whole(self, group: Group) -> SharedMessage:
-        """Return what shows a group to a client that has nothing of it: ``full``, or ``gone``."""
+    def whole(self, group: Group) -> SharedMessage | None:
+        """Return what shows a group to a client that has nothing of it; None: nothing is known."""
         if group.whole is None:
+            if group.shown is None and group.gone is None:
+                return None
             if group.shown is None:
-                gone = Gone(s=group.number, why=group.gone or "error")
+                gone = Gone(s=group.number, why=group.gone)
                 message = gone.model_dump_json().encode()
             else:
                 message = full_message(group.number, group.version, self._at_ms(), group.shown)

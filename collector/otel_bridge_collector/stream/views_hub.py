@@ -19,7 +19,12 @@ from pydantic_core import from_json
 
 from otel_bridge.clock import SYSTEM_CLOCK, Clock
 from otel_bridge_collector.stream.shared_message import SharedMessage
-from otel_bridge_collector.stream.view_groups import MAX_GROUPS, ViewGroups, ViewsCounters
+from otel_bridge_collector.stream.view_groups import (
+    MAX_GROUPS,
+    GroupWatch,
+    ViewGroups,
+    ViewsCounters,
+)
 from otel_bridge_collector.stream.view_session import Group, ViewSession
 from otel_bridge_collector.views.catalog import NO_RIGHT, Query, QueryError, parse_query
 from otel_bridge_collector.views.listing import Scope, Window
@@ -72,6 +77,8 @@ class ViewsHub:
         window: Computes one window as of the latest refresh.
         position: Gives the log's position for ``tick``.
         timeout_sec: How long a client may be behind until it is closed (3008); 8 s in the service.
+        watch: Learns which views are looked at; default None. ``window`` may then raise
+            ``NotYetError``, and ``full`` follows when it does not.
         clock: Source of the time.
 
     Attributes:
@@ -85,11 +92,12 @@ class ViewsHub:
         window: Callable[[Query, Scope], Window],
         position: Callable[[], str],
         timeout_sec: float,
+        watch: GroupWatch | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.counters = ViewsCounters()
         self._groups = ViewGroups(
-            refresh=refresh, window=window, counters=self.counters, clock=clock
+            refresh=refresh, window=window, counters=self.counters, clock=clock, watch=watch
         )
         self._position = position
         self._timeout_sec = timeout_sec
@@ -301,7 +309,11 @@ class ViewsHub:
                 session.send(change)
 
     def _send_whole(self, session: ViewSession, group: Group) -> None:
-        session.send(self._groups.whole(group))
+        message = self._groups.whole(group)
+        if message is None:  # other processes have not answered yet
+            group.sessions[session] = True
+            return
+        session.send(message)
         group.sessions[session] = False
         self.counters.fulls += group.shown is not None
 

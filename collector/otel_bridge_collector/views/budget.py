@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 from otel_bridge.clock import SYSTEM_CLOCK, Clock
 
-__all__ = ["Budget"]
+__all__ = ["SHARE", "Budget"]
 
 _Value = TypeVar("_Value")
 
@@ -22,8 +22,8 @@ _COST_FACTOR: Final = 20
 """A list is used for so many times what it cost to make: a twentieth of a core at most."""
 _MIN_AGE_SEC: Final = 0.2
 _MAX_AGE_SEC: Final = 10.0
-_SHARE: Final = 0.15
-"""Of a core, for all rebuilds together."""
+SHARE: Final = 0.15
+"""Of a core, for all rebuilds together; less where a process has several states."""
 _WINDOW_SEC: Final = 0.25
 """What was not used in this time is lost, so that rebuilds hold up one tick by 38 ms, or by one
 rebuild if that takes longer."""
@@ -62,16 +62,18 @@ class Budget:
 
     Args:
         clock: Measures costs and ages; its wall-clock time is not read.
+        share: Of a core, for all rebuilds together; 0.15 by default.
 
     Attributes:
         rebuilds: Times that a list was made again; its first time is not counted.
         postponed: Times that a list was asked for that was due, but had to wait for the share.
     """
 
-    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, clock: Clock = SYSTEM_CLOCK, share: float = SHARE) -> None:
         self.rebuilds = 0
         self.postponed = 0
         self._clock = clock
+        self._share = share
         self._now_ms = 0
         self._lists: dict[Hashable, _Made] = {}
         self._waiting: OrderedDict[Hashable, None] = OrderedDict()
@@ -137,7 +139,7 @@ class Budget:
     def _may_rebuild(self, key: Hashable, made: _Made, now: float) -> bool:
         """Whether a list that is due is the next one, and the share has room for it."""
         self._waiting.setdefault(key, None)
-        self._spent = max(0.0, self._spent - _SHARE * (now - self._paid_at))
+        self._spent = max(0.0, self._spent - self._share * (now - self._paid_at))
         self._paid_at = now
         waiting = self._waiting
         while (first := waiting.popitem(last=False)[0]) != key:
@@ -147,7 +149,7 @@ class Budget:
         waiting.move_to_end(first, last=False)
         if first != key:
             return False
-        return not self._spent or self._spent + made.cost <= _SHARE * _WINDOW_SEC
+        return not self._spent or self._spent + made.cost <= self._share * _WINDOW_SEC
 
     def _build(
         self, key: Hashable, made: _Made, build: Callable[[], _Value], version: Hashable

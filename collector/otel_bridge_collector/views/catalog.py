@@ -1,8 +1,8 @@
 """
 ``Views``: the views by name, each computed for a query and a reader.
 
-To add a view: a module with ``compute`` and ``merge``, its models in ``wire/views/rows.py``, and a
-line in ``CATALOG``.
+To add a view: a module with ``compute``, ``select``, ``join`` and ``merge``, its models in
+``wire/views/rows.py``, and a line in ``CATALOG``.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
+from otel_bridge_collector.model.snapshot.causes import Cause, join_causes
 from otel_bridge_collector.views import events, failure, failures, overview, tasks
 from otel_bridge_collector.views.listing import Scope, Window
+from otel_bridge_collector.views.parts import Around, Slice, join_slices
 from otel_bridge_collector.views.state import ViewState
 from otel_bridge_collector.views.task import job, lines, search, strip
 from otel_bridge_collector.views.tree import view as tree
@@ -58,37 +60,101 @@ class View(NamedTuple):
 
     Attributes:
         params: The model of its parameters; it fills in defaults and rejects unknown ones.
-        compute: (state, params, scope) to this process's part of the view; of a list a ``Listing``:
+        compute: (state, params, scope) to this state's part of the view; of a list a ``Listing``:
             all rows, none made yet. It may depend on nothing else, and only on what the scope (the
             reader's projects; None: all) may see: the view of all events in a scope equals the view
             of that scope's events. Raises ``GoneError`` if what it shows does not exist.
-        merge: (parts of one query from several processes, params) to the window: the rows that the
-            reader asked for. At least one part.
+        select: (part, params, around) to what ``join`` needs of it, a record of ``part``: only what
+            the window of the query needs. ``around`` as of ``NotCoveredError``, None at first.
+        join: Selected parts of one query from several states, at least one, in any grouping, to
+            one.
+        merge: (parts of one query from several states, params) to the window: the rows that the
+            reader asked for. At least one part, as ``compute``, ``select`` or ``join`` gave it.
+            Raises ``NotCoveredError`` if selected parts do not have all rows of the window.
+        part: The type of a selected part, which ``msgspec`` encodes and decodes.
         needs_lines: Whether the reader needs the right ``lines``; default False. The
             hub and the route check it.
     """
 
     params: type[BaseModel]
     compute: Callable[[ViewState, Any, Scope], Any]
+    select: Callable[[Any, Any, Around], Any]
+    join: Callable[[Sequence[Any]], Any]
     merge: Callable[[Sequence[Any], Any], Window]
+    part: Any
     needs_lines: bool = False
 
 
+def _first(parts: Sequence[Window]) -> Window:
+    return parts[0]
+
+
+def _of_one_task(
+    params: type[BaseModel],
+    compute: Callable[[ViewState, Any, Scope], Any],
+    merge: Callable[[Sequence[Any], Any], Window],
+) -> View:
+    """A view of one task, which one state has: the window as it is."""
+
+    def select(part: Any, params: Any, around: Around) -> Window:
+        del around
+        return merge([part], params)
+
+    def merge_any(parts: Sequence[Any], params: Any) -> Window:
+        part = parts[0]
+        return part if isinstance(part, Window) else merge([part], params)
+
+    return View(params, compute, select, _first, merge_any, Window)
+
+
 CATALOG: Final[Mapping[str, View]] = {
-    "events": View(EventsParams, events.compute, events.merge),
-    "failure": View(FailureParams, failure.compute, failure.merge),
-    "failures": View(FailuresParams, failures.compute, failures.merge),
-    "job": View(JobParams, job.compute, job.merge),
-    "lines": View(LinesParams, lines.compute, lines.merge, needs_lines=True),
-    "overview": View(OverviewParams, overview.compute, overview.merge),
-    "queue": View(QueueParams, queue.compute, queue.merge),
-    "queues": View(ListParams, queues.compute, queues.merge),
-    "search": View(SearchParams, search.compute, search.merge),
-    "strip": View(StripParams, strip.compute, strip.merge),
-    "tasks": View(TasksParams, tasks.compute, tasks.merge),
-    "tree": View(TreeParams, tree.compute, tree.merge),
-    "worker": View(WorkerParams, worker.compute, worker.merge),
-    "workers": View(ListParams, workers.compute, workers.merge),
+    "events": View(EventsParams, events.compute, events.select, join_slices, events.merge, Slice),
+    "failure": View(
+        FailureParams,
+        failure.compute,
+        failure.select,
+        failure.join,
+        failure.merge,
+        failure.FailurePart,
+    ),
+    "failures": View(
+        FailuresParams, failures.compute, failures.select, join_causes, failures.merge, list[Cause]
+    ),
+    "job": _of_one_task(JobParams, job.compute, job.merge),
+    "lines": _of_one_task(LinesParams, lines.compute, lines.merge)._replace(needs_lines=True),
+    "overview": View(
+        OverviewParams,
+        overview.compute,
+        overview.select,
+        overview.join,
+        overview.merge,
+        overview.OverviewPart,
+    ),
+    "queue": View(
+        QueueParams, queue.compute, queue.select, queue.join, queue.merge, queue.QueuePart
+    ),
+    "queues": View(
+        ListParams, queues.compute, queues.select, queues.join, queues.merge, queues.QueuesPart
+    ),
+    "search": View(
+        SearchParams, search.compute, search.select, search.join, search.merge, search.SearchPart
+    ),
+    "strip": _of_one_task(StripParams, strip.compute, strip.merge),
+    "tasks": View(
+        TasksParams, tasks.compute, tasks.select, tasks.join, tasks.merge, tasks.TasksPart
+    ),
+    "tree": _of_one_task(TreeParams, tree.compute, tree.merge),
+    "worker": View(
+        WorkerParams, worker.compute, worker.select, worker.join, worker.merge, worker.WorkerPart
+    ),
+    "workers": View(
+        ListParams,
+        workers.compute,
+        workers.select,
+        workers.join,
+        workers.merge,
+        workers.WorkersPart,
+    ),
 }
 
 

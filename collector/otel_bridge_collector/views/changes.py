@@ -66,14 +66,16 @@ def limit_new_rows(old: Window, new: Window, limit: int) -> Window:
         start = shown[0]
     if start == 0:
         return new
-    return Window({**new.head, "older": True}, {key: new.rows[key] for key in keys[start:]})
+    head, rows = {**new.head, "older": True}, {key: new.rows[key] for key in keys[start:]}
+    return new._replace(head=head, rows=rows)
 
 
 def full_message(number: int, version: int, at_ms: int, shown: Window) -> bytes:
     """
     Make the JSON that shows a window (head and rows of a view) to a client that has nothing of it.
 
-    Any size: ``Views.window`` gives at most 200 rows. Changes nothing; from any thread.
+    Any size: ``Views.window`` gives at most 200 rows. Changes nothing; from any thread. It has
+    ``partial`` only if the window is not whole.
 
     Args:
         number: ``s``, the number of the shared subscription.
@@ -86,15 +88,17 @@ def full_message(number: int, version: int, at_ms: int, shown: Window) -> bytes:
     """
     start = b'{"t":"full","s":%d,"v":%d,"at":%d,"head":' % (number, version, at_ms)
     rows = b",".join(shown.rows.values())
-    return start + to_json(shown.head) + b',"rows":[' + rows + b"]}"
+    end = b"" if shown.partial is None else b',"partial":' + to_json(shown.partial)
+    return start + to_json(shown.head) + b',"rows":[' + rows + b"]" + end + b"}"
 
 
 def change_message(number: int, version: int, at_ms: int, old: Window, new: Window) -> bytes | None:
     """
     Make the JSON that turns one window into another: only what differs.
 
-    It has ``head`` (the fields that changed), ``cut`` (the splice of the keys) and ``rows`` (those
-    that are new or differ, whole), each only if there is any. Changes nothing; from any thread.
+    It has ``head`` (the fields that changed), ``cut`` (the splice of the keys), ``rows`` (those
+    that are new or differ, whole) and ``partial`` (null: it is whole again), each only if there is
+    any such change. Changes nothing; from any thread.
 
     Args:
         number: ``s``, the number of the shared subscription.
@@ -112,7 +116,8 @@ def change_message(number: int, version: int, at_ms: int, old: Window, new: Wind
     head = {name: value for name, value in new.head.items() if old.head.get(name) != value}
     cut = splice(list(old.rows), list(new.rows))
     rows = [row for key, row in new.rows.items() if old.rows.get(key) != row]
-    if not head and cut is None and not rows:
+    is_partial_new = old.partial != new.partial
+    if not head and cut is None and not rows and not is_partial_new:
         return None
     parts = [b'{"t":"change","s":%d,"v":%d,"at":%d' % (number, version, at_ms)]
     if head:
@@ -121,4 +126,6 @@ def change_message(number: int, version: int, at_ms: int, old: Window, new: Wind
         parts += (b',"cut":', to_json(cut))
     if rows:
         parts += (b',"rows":[', b",".join(rows), b"]")
+    if is_partial_new:
+        parts += (b',"partial":', to_json(new.partial))
     return b"".join([*parts, b"}"])

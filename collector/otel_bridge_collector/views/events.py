@@ -14,14 +14,15 @@ from typing import Final
 
 from pydantic_core import to_json
 
-from otel_bridge_collector.views.listing import Listing, Scope, Window, merge_listings, window
+from otel_bridge_collector.views.listing import Listing, Scope, Window, window
+from otel_bridge_collector.views.parts import Around, Slice, join_slices, slice_of, slice_window
 from otel_bridge_collector.views.state import EventRing, ViewState
 from otel_bridge_collector.wire.event_matcher import EventMatcher, HeldEvent
 from otel_bridge_collector.wire.filters import EventFilter
 from otel_bridge_collector.wire.views.events import EventsHead
 from otel_bridge_collector.wire.views.params import EventsParams
 
-__all__ = ["compute", "matcher_of", "merge"]
+__all__ = ["compute", "matcher_of", "merge", "select"]
 
 _SCAN_EVENTS: Final = 5000
 """Events of the ring that are looked at in one tick for one query, before what it knows: some 5 ms
@@ -82,23 +83,39 @@ def compute(state: ViewState, params: EventsParams, scope: Scope) -> Listing:
     return Listing(order, rows.__getitem__, {"passed": kept.passed, "older": kept.older})
 
 
-def merge(parts: Sequence[Listing], params: EventsParams) -> Window:
-    """
-    Merge the parts of several processes, each with events of its own, and take the newest rows.
+def select(part: Listing, params: EventsParams, around: Around = None) -> Slice:
+    """Take what ``join`` needs: all rows of a part; on the collector's event loop."""
+    del around
+    sums = {"passed": part.sums["passed"], "older": int(part.sums["older"])}
+    return slice_of(part._replace(sums=sums), "end", params.count + 1)
 
-    Pure.
+
+def merge(parts: Sequence[Listing | Slice], params: EventsParams) -> Window:
+    """
+    Merge several parts, each with events of its own, and take the newest rows; pure.
+
+    Members of a cluster have no need of that: each computes the view from its own ring, which has
+    the events of all.
 
     Args:
-        parts: One listing for each process, at least one; no event is in two.
+        parts: At least one, as ``compute``, ``select`` or ``join_slices`` returned it; no event is
+            in two.
         params: ``count``: how many rows.
 
     Raises:
         KeyError: There are no parts.
     """
-    listing = merge_listings(parts)
-    first, rows = window(listing, "end", params.count)
-    older = first > 0 or bool(listing.sums["older"])
-    head = EventsHead(passed=listing.sums["passed"], older=older)
+    if len(parts) == 1 and isinstance(parts[0], Listing):
+        listing = parts[0]
+        first, rows = window(listing, "end", params.count)
+        sums = listing.sums
+    else:
+        part = join_slices(
+            [select(one, params) if isinstance(one, Listing) else one for one in parts]
+        )
+        first, rows = slice_window(part, "end", params.count)
+        sums = part.sums
+    head = EventsHead(passed=sums["passed"], older=first > 0 or bool(sums["older"]))
     return Window(head.model_dump(), rows)
 
 

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from heapq import merge as merge_sorted
-from itertools import islice
+from collections.abc import Iterator, Sequence
 
+import msgspec
 from pydantic_core import to_json
 
 from otel_bridge_collector.model.reading.failed import FailedJob
 from otel_bridge_collector.model.reading.keys import task_name
-from otel_bridge_collector.model.snapshot.panels import merged_failure, newest_failed, place_of
+from otel_bridge_collector.model.snapshot.causes import Cause, cause_of, join_causes
+from otel_bridge_collector.model.snapshot.panels import MergedFailures, iter_failed, merged_failure
 from otel_bridge_collector.views.failures import facts_of, totals_of
 from otel_bridge_collector.views.listing import GoneError, Listing, Scope, Window
+from otel_bridge_collector.views.parts import Around, Slice, join_slices, slice_of, slice_window
 from otel_bridge_collector.views.state import ViewState
 from otel_bridge_collector.wire.filters import EventFilter
 from otel_bridge_collector.wire.views.failures import FailureHead
-from otel_bridge_collector.wire.views.params import FailureParams
+from otel_bridge_collector.wire.views.params import AnchorRow, FailureParams
 
-__all__ = ["compute", "merge"]
+__all__ = ["FailurePart", "compute", "join", "merge", "select"]
 
 
 def compute(state: ViewState, params: FailureParams, scope: Scope) -> Listing:
@@ -44,43 +45,66 @@ def compute(state: ViewState, params: FailureParams, scope: Scope) -> Listing:
     merged = merged_failure(state.model, event_filter, params.failure)
     if merged is None:
         raise GoneError
-    newest = newest_failed(merged, params.count, params.count)
-    rows = {f"{job.task} {job.node}": job for job in newest}
-    order = sorted(((-job.order[0], key), key) for key, job in rows.items())
-    facts = {
-        "key": merged.key,
-        "project": merged.project,
-        "totals": totals_of(merged),
-        "newest": newest_failed(merged),
-    }
-    return Listing(order, lambda key: _row(state, rows[key], key), facts)
+    rows = {f"{job.task} {job.node}": job for job in _newest(merged, params.count)}
+    order = sorted(((-job.order[0], key), key) for key, job in rows.items())[: params.count]
+    return Listing(order, lambda key: _row(state, rows[key], key), {"cause": merged})
 
 
-def merge(parts: Sequence[Listing], params: FailureParams) -> Window:
+def _newest(merged: MergedFailures, count: int) -> Iterator[FailedJob]:
+    """The newest, and all that came at the same time as the last of them: keys decide then."""
+    last = 0
+    for number, job in enumerate(iter_failed(merged, count)):
+        if number >= count and job.order[0] != last:
+            return
+        last = job.order[0]
+        yield job
+
+
+class FailurePart(msgspec.Struct, array_like=True, frozen=True):
+    """What one state, or several together, know of a cause, and its newest rows; a record."""
+
+    cause: Cause
+    shown: Slice
+
+
+def select(part: Listing, params: FailureParams, around: Around = None) -> FailurePart:
+    """Take what ``join`` needs of one state's part; on the event loop of its model."""
+    del around
+    shown = slice_of(part._replace(sums={}), AnchorRow(row=0), params.count)
+    return FailurePart(cause_of(part.sums["cause"]), shown)
+
+
+def join(parts: Sequence[FailurePart]) -> FailurePart:
     """
-    Merge the parts of several processes, which each know the failures of other tasks.
+    Merge what several states, at least one, send; pure.
+
+    Only a project whose name has a colon can share a key with another one: the latest is taken, as
+    ``merged_failure`` takes it.
+    """
+    latest = join_causes([[part.cause] for part in parts])[0]
+    same = (latest.project, latest.cause)
+    shown = [part.shown for part in parts if (part.cause.project, part.cause.cause) == same]
+    return FailurePart(latest, join_slices(shown))
+
+
+def merge(parts: Sequence[Listing | FailurePart], params: FailureParams) -> Window:
+    """
+    Merge the parts of several states, which each know the failures of other tasks.
 
     On the collector's event loop, because rows are made here.
 
     Args:
-        parts: At least one listing, all with the same key; none has a task of another one.
+        parts: At least one, as ``compute``, ``select`` or ``join`` returned it, all with the same
+            key; none has a task of another one.
         params: How many rows the window has.
 
     Raises:
-        ValueError: There are no parts.
+        IndexError: There are no parts.
     """
-    facts = [part.sums for part in parts]
-    counts, firsts, lasts = zip(*(one["totals"] for one in facts), strict=True)
-    newest = list(merge_sorted(*(one["newest"] for one in facts), key=place_of, reverse=True))
-    head = facts_of(
-        facts[0]["key"],
-        facts[0]["project"],
-        (sum(counts), min(firsts), max(lasts)),
-        newest,
-    )
-    owner = {key: part for part in parts for _, key in part.order}
-    order = merge_sorted(*(part.order for part in parts))
-    rows = {key: owner[key].row(key) for _, key in islice(order, params.count)}
+    part = join([select(one, params) if isinstance(one, Listing) else one for one in parts])
+    cause = part.cause
+    head = facts_of(cause.key, cause.project, totals_of(cause), cause.newest)
+    _, rows = slice_window(part.shown, AnchorRow(row=0), params.count)
     return Window(FailureHead(**head).model_dump(), rows)
 
 

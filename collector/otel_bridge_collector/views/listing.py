@@ -1,29 +1,27 @@
 """
 ``Listing`` and ``window``: the rows of a view in order, and the part of them that a client sees.
 
-A row is made only when it is in a window. Listings of several processes merge into one: their heads
-are sums, their orders merge, and each row comes from the listing that has it.
+A row is made only when it is in a window. What several states list is merged by ``views.parts``.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel
 
+from otel_bridge_collector.wire.views.messages import PartialView
 from otel_bridge_collector.wire.views.params import Anchor, AnchorKey, ListParams
 from otel_bridge_collector.wire.views.rows import ListHead
 
 __all__ = [
     "GoneError",
     "Listing",
+    "NotYetError",
     "Scope",
     "Window",
     "list_window",
-    "merge_listings",
     "no_row",
     "whole_window",
     "window",
@@ -47,6 +45,10 @@ class GoneError(LookupError):
         self.why = why
 
 
+class NotYetError(Exception):
+    """Raised for a view that other processes have not answered yet; the answer comes by itself."""
+
+
 class Listing(NamedTuple):
     """
     All rows of a view for one query; a row is made only when it is in a window.
@@ -56,7 +58,7 @@ class Listing(NamedTuple):
     Attributes:
         order: (sort value, key) of each row, sorted; keys are unique. In any number.
         row: Makes the JSON of the row with a key of ``order``; another key raises ``KeyError``.
-        sums: Numbers for the head that add up over several listings; empty if there are none.
+        sums: What the head is made of; empty if there is nothing.
     """
 
     order: Sequence[tuple[Any, str]]
@@ -72,34 +74,13 @@ class Window(NamedTuple):
         head: The numbers above the rows as JSON values by name, such as ``first`` (number of the
             first row shown, from 0) and ``total`` (rows in all).
         rows: The JSON of each row by its key, in the order shown; at most 200, of a strip 240.
+        partial: What of it is old or missing, as other processes do not answer; default None: it is
+            whole.
     """
 
     head: Mapping[str, Any]
     rows: Mapping[str, bytes]
-
-
-def merge_listings(listings: Sequence[Listing]) -> Listing:
-    """
-    Merge the listings of one query from several processes, no two of which have the same key.
-
-    Raises nothing, whatever their number; none give an empty listing. Makes no rows.
-
-    Args:
-        listings: One alone is returned as it is. A key in two of them, which is not checked, is in
-            the order twice, with the row of the later one.
-
-    Returns:
-        One listing: orders merged, sums added, each row from the listing that has it.
-    """
-    if len(listings) == 1:
-        return listings[0]
-    sums: Counter[str] = Counter()
-    owner: dict[str, Listing] = {}
-    for listing in listings:
-        sums.update(listing.sums)
-        owner.update((key, listing) for _, key in listing.order)
-    order = list(heapq.merge(*(listing.order for listing in listings)))
-    return Listing(order, lambda key: owner[key].row(key), dict(sums))
+    partial: PartialView | None = None
 
 
 def window(
@@ -136,15 +117,14 @@ def window(
     return first, {key: listing.row(key) for _, key in order[first : first + count]}
 
 
-def list_window(parts: Sequence[Listing], params: ListParams) -> Window:
+def list_window(listing: Listing, params: ListParams) -> Window:
     """
-    Merge the listings of a view without filters, and take the window; pure, raises nothing.
+    Take the window of a view without filters; pure, raises nothing.
 
     Args:
-        parts: One listing for each process, no two with the same key; none give an empty window.
+        listing: All rows.
         params: Where the window starts, and how many rows it has: 60 by default, at most 200.
     """
-    listing = merge_listings(parts)
     first, rows = window(listing, params.at, params.count)
     return Window(ListHead(first=first, total=len(listing.order)).model_dump(), rows)
 

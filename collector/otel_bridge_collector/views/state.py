@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
 from otel_bridge.clock import SYSTEM_CLOCK, Clock
@@ -16,14 +16,16 @@ from otel_bridge_collector.model.snapshot.panels import WorkerStatus, shown_proc
 from otel_bridge_collector.views.attention.slow import Slowness
 from otel_bridge_collector.views.attention.stuck import (
     QueueFacts,
+    SharedTakers,
     Stuck,
     Takers,
     read_queues,
     stuck,
     takers,
+    takers_of,
 )
 from otel_bridge_collector.views.attention.trouble import NO_TROUBLE, find_trouble
-from otel_bridge_collector.views.budget import Budget
+from otel_bridge_collector.views.budget import SHARE, Budget
 from otel_bridge_collector.views.listing import Scope
 from otel_bridge_collector.views.task_index import TaskIndex
 from otel_bridge_collector.wire.event_matcher import HeldEvent
@@ -102,6 +104,8 @@ class ViewState:
             default: those of the prefix ``nexus``.
         ring: The newest events, each folded into the model; default None: no events are shown.
         clock: Measures what lists cost to make.
+        lines: Where the view ``lines`` reads; default None: a table of its own.
+        share: Of a core, for lists that are made again; less where a process has several states.
 
     Attributes:
         budget: Keeps lists that are expensive to make, and decides when each is made again.
@@ -112,6 +116,10 @@ class ViewState:
         lines: Log lines of the nodes that people look at; a poller fills it. Empty at first.
         kept_events: What the view ``events`` keeps from tick to tick, by query and scope, the one
             that was asked for last at the end. Empty at first.
+        queues_in_all: What is known of queues together with the states that this process does not
+            hold, by name; empty: there is no other state.
+        shared_takers: Who takes from which queue, as another state of this process knows; None:
+            this one finds it out.
         orders: Orders of tasks by query and scope, for as long as the index says they hold; over
             300, all are forgotten at the next refresh. Empty at first.
     """
@@ -123,13 +131,17 @@ class ViewState:
         ring: EventRing | None = None,
         *,
         clock: Clock = SYSTEM_CLOCK,
+        lines: LinesTable | None = None,
+        share: float = SHARE,
     ) -> None:
         self.model = model
         self.queues = queues
         self.ring = ring
-        self.lines = LinesTable(clock)
+        self.lines = LinesTable(clock) if lines is None else lines
         self.kept_events: dict[Any, Any] = {}
-        self.budget = Budget(clock)
+        self.budget = Budget(clock, share)
+        self.queues_in_all: Mapping[str, QueueFacts] = {}
+        self.shared_takers: SharedTakers | None = None
         self.tasks = TaskIndex(model)
         self.slowness = Slowness(self.budget)
         self.trouble = NO_TROUBLE
@@ -229,7 +241,11 @@ class ViewState:
     def takers(self) -> Takers:
         """Return who takes from which queue; once a ``refresh``, on the event loop of the model."""
         if self._takers is None:
-            self._takers = takers(self.processes())
+            shared = self.shared_takers
+            if shared is None:
+                self._takers = takers(self.processes())
+            else:
+                self._takers = takers_of(shared, self.model.workers, self.now)
         return self._takers
 
     def queue_facts(self) -> dict[str, QueueFacts]:
@@ -245,7 +261,8 @@ class ViewState:
     def stuck(self, name: str) -> Stuck | None:
         """Return why a queue is stuck by what this process knows; KeyError for an unknown one."""
         names = self.takers().of(name)
-        return stuck(self.queue_facts()[name], None if names is None else len(names), self.now)
+        facts = self.queues_in_all.get(name) or self.queue_facts()[name]
+        return stuck(facts, None if names is None else len(names), self.now)
 
     def running_by_type(self, scope: Scope, project: str | None) -> Counter[str]:
         """

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
+import msgspec
 from pydantic_core import to_json
 
 from otel_bridge_collector.model.events import (
@@ -15,7 +16,15 @@ from otel_bridge_collector.model.events import (
     STATUS_NAMES,
 )
 from otel_bridge_collector.model.reading.phases import PhaseRow
-from otel_bridge_collector.views.listing import Listing, Scope, Window, merge_listings, window
+from otel_bridge_collector.views.listing import Listing, Scope, Window, window
+from otel_bridge_collector.views.parts import (
+    Around,
+    Place,
+    Slice,
+    join_slices,
+    slice_of,
+    slice_window,
+)
 from otel_bridge_collector.views.state import ViewState, ms
 from otel_bridge_collector.views.task import groups
 from otel_bridge_collector.views.task.search import tasks_with
@@ -23,7 +32,7 @@ from otel_bridge_collector.views.task_index import IndexedTask
 from otel_bridge_collector.wire.views.params import TasksParams
 from otel_bridge_collector.wire.views.rows import TasksHead
 
-__all__ = ["compute", "merge"]
+__all__ = ["TasksPart", "compute", "join", "merge", "select"]
 
 _Order = list[tuple[tuple[Any, ...], str]]
 
@@ -81,27 +90,69 @@ def _order(state: ViewState, params: TasksParams, scope: Scope) -> tuple[_Order,
     return order, sums
 
 
-def merge(parts: Sequence[Listing], params: TasksParams) -> Window:
+class TasksPart(msgspec.Struct, array_like=True, frozen=True):
     """
-    Merge the parts of several processes, each with tasks of its own, and take the window.
+    What one state, or several together, send of the view; a record.
+
+    Attributes:
+        shown: Tasks that may be in the window.
+        pinned: Tasks at the start of the list because they are pinned.
+        sections: Place and size of the first 200 groups of the others.
+    """
+
+    shown: Slice
+    pinned: int
+    sections: Sequence[tuple[Place, int]]
+
+
+def select(part: Listing, params: TasksParams, around: Around = None) -> TasksPart:
+    """Take what ``join`` needs of one state's part; on the event loop of its model."""
+    pinned, found = groups.sections(part.order, params)
+    return TasksPart(
+        slice_of(part, params.at, params.count, params.keys, around),
+        pinned,
+        found,
+    )
+
+
+def join(parts: Sequence[TasksPart]) -> TasksPart:
+    """Merge what several states, no two of which have the same task, send; pure."""
+    return TasksPart(
+        join_slices([part.shown for part in parts]),
+        sum(part.pinned for part in parts),
+        groups.add_up(part.sections for part in parts),
+    )
+
+
+def merge(parts: Sequence[Listing | TasksPart], params: TasksParams) -> Window:
+    """
+    Merge the parts of several states, each with tasks of its own, and take the window.
 
     Pure, but for the rows that it makes and keeps in the index: on the collector's event loop.
 
     Args:
-        parts: One listing (all rows of the view) for each process, at least one; no task is in two.
+        parts: At least one, as ``compute``, ``select`` or ``join`` returned it; no task is in two.
         params: Where the window (the rows that the client sees) starts, by default at the first
             row, and how many rows it has: 40, at most 200; or ``keys``, which are shown instead of
             a window.
 
     Raises:
-        pydantic.ValidationError: There are no parts.
+        NotCoveredError: Parts were selected without all rows of the window.
     """
-    listing = merge_listings(parts)
-    first, rows = window(listing, params.at, params.count, params.keys)
-    pinned, named = groups.sections(listing.order, params)
-    sums = {"pinned": pinned, "groups": named, **listing.sums}
-    head = TasksHead(first=first, total=len(listing.order), **sums)
-    return Window(head.model_dump(), rows)
+    head: dict[str, Any]
+    found: Sequence[tuple[Place, int]]
+    if len(parts) == 1 and isinstance(parts[0], Listing):
+        listing = parts[0]
+        first, rows = window(listing, params.at, params.count, params.keys)
+        pinned, found = groups.sections(listing.order, params)
+        head = {"total": len(listing.order), **listing.sums}
+    else:
+        part = join([select(one, params) if isinstance(one, Listing) else one for one in parts])
+        first, rows = slice_window(part.shown, params.at, params.count, params.keys)
+        pinned, found = part.pinned, part.sections
+        head = {"total": part.shown.total, **part.shown.sums}
+    named = groups.named(params, found)
+    return Window(TasksHead(first=first, pinned=pinned, groups=named, **head).model_dump(), rows)
 
 
 def _is_urgent(state: ViewState, known: IndexedTask) -> bool:

@@ -224,6 +224,8 @@ class SnapshotMessage(WireModel):
     stats: GlobalStats = Field(default_factory=GlobalStats)
     events: list[dict[str, Any]] = Field(default_factory=list)
     """The newest events, oldest first, at most 200."""
+    partial: tuple[str, ...] | None = _OPTIONAL
+    """What is missing, as sentences: a collector that shares the work does not answer."""
 
 
 class GapMessage(WireModel):

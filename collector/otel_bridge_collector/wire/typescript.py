@@ -36,7 +36,15 @@ from otel_bridge_collector.wire.views import (
     rows,
     tree,
 )
-from otel_bridge_collector.wire.views.messages import Gone, Hello, Limits, Refused, Subscribed, Tick
+from otel_bridge_collector.wire.views.messages import (
+    Gone,
+    Hello,
+    Limits,
+    PartialView,
+    Refused,
+    Subscribed,
+    Tick,
+)
 
 __all__ = ["VIEWS", "VIEW_TYPES_TS", "WIRE_TS", "Shape", "main", "render", "render_views"]
 
@@ -102,7 +110,7 @@ _PYTHON_WORDS: Final = (
     (r"\bFalse\b", "false"),
 )
 """What a docstring says in Python's words, and what a comment says instead."""
-_MESSAGES: Final = (Limits, Hello, Subscribed, Gone, Refused, Tick)
+_MESSAGES: Final = (Limits, Hello, Subscribed, Gone, PartialView, Refused, Tick)
 """What ``/ws/views`` sends beside ``full`` and ``change``, which have no models."""
 
 _PARTS_OF_VIEWS: Final = (

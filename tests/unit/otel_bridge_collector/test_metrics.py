@@ -268,7 +268,7 @@ async def test_what_needs_attention_is_shown(collector: Collector) -> None:
     ids = {"parent_task_id": "t", "task_id": "j"}
     fold(collector, 20, "task_enqueued", **ids, queue="q")
     fold(collector, 95, "task_failed", parent_task_id="u", task_id="u")
-    collector._evaluate()
+    collector.answers.refresh()
     found = samples(collector)
     assert (found["queue_stuck q"], found["queue_oldest_wait_seconds q"]) == (1, 80)
     assert (found["tasks_attention queue_stuck"], found["tasks_attention failed"]) == (1, 1)

@@ -114,12 +114,12 @@ async def test_recent_events_come_in_pages(collector: Collector) -> None:
     await append(collector, "a", "b", "c")
     await append(collector, "other", project_id="q")
     event_filter = EventFilter(project_id="p")
-    found, before = await collector.recent(event_filter, limit=2, before=None)
+    found, before = await collector.resumer.recent(event_filter, limit=2, before=None)
     assert job_ids(found) == ["c", "b"]
-    found, before = await collector.recent(event_filter, limit=2, before=before)
+    found, before = await collector.resumer.recent(event_filter, limit=2, before=before)
     assert (job_ids(found), before) == (["a"], None)
     with pytest.raises(PositionLostError):
-        await collector.recent(ALL_EVENTS, limit=1, before="other:1")
+        await collector.resumer.recent(ALL_EVENTS, limit=1, before="other:1")
 
 
 async def test_the_projects_that_the_fold_knows_are_those_of_the_filter(
@@ -144,7 +144,7 @@ async def test_the_projects_that_the_fold_knows_are_those_of_the_filter(
     assert [one["task_id"] for one in live.messages()] == own[1:]
     await collector.resumer.join(ClientSession(resumed, event_filter), before)
     assert [one["task_id"] for one in resumed.messages()] == own
-    found, _ = await collector.recent(event_filter, limit=9, before=None)
+    found, _ = await collector.resumer.recent(event_filter, limit=9, before=None)
     assert job_ids(found) == own[::-1]
     assert [one["task_id"] for one in collector.snapshots.message(event_filter).events] == own
 

@@ -12,7 +12,15 @@ const FILTERS: EventFilters = { text: "x" };
 function tableWith(older: Partial<OlderRows>, part: Partial<EventTable> = {}): EventTable {
   return {
     rows: NO_ROWS.rows,
-    view: { head: null, rows: [], status: "live", why: null, at: null, isRefreshing: false },
+    view: {
+      head: null,
+      rows: [],
+      status: "live",
+      why: null,
+      at: null,
+      partial: null,
+      isRefreshing: false,
+    },
     isRefreshing: false,
     isLoaded: true,
     newCount: 0,

@@ -291,6 +291,7 @@ export interface SnapshotMessage {
   failures: readonly FailureGroup[];
   stats: GlobalStats;
   events: readonly MonitoringEvent[];
+  partial?: readonly string[];
 }
 
 /** Events are missing here; a client that asked for a snapshot gets a fresh one next. */

@@ -113,6 +113,7 @@ export const InProgressTasks = memo(function InProgressTasks(props: InProgressTa
   const isListed = (taskId: string | null) => rows.some((task) => task.k === taskId);
   const tabStop = [current, focus].find(isListed) ?? rows[0]?.k;
   const total = live.head?.total ?? rows.length;
+  const oldRows = new Set(live.partial?.rows);
   const isFiltered = isFiltering({ ...filters, task: "" });
   return (
     <section className={`panel tasks${isRows ? " is-rows" : ""}`} aria-label="Tasks">
@@ -169,7 +170,11 @@ export const InProgressTasks = memo(function InProgressTasks(props: InProgressTa
             return (
               <Fragment key={task.k}>
                 {section && isNewSection && <SectionHead section={section} />}
-                <li aria-setsize={total} aria-posinset={first + index + 1}>
+                <li
+                  className={oldRows.has(task.k) ? "is-old" : undefined}
+                  aria-setsize={total}
+                  aria-posinset={first + index + 1}
+                >
                   {isRows ? (
                     <TaskLine {...state} isTabStop={task.k === tabStop} />
                   ) : (

@@ -28,7 +28,16 @@ describe("reduceView", () => {
       at: 1000,
       head: { total: 2 },
       rows: [row("a"), row("b")],
+      partial: null,
     });
+  });
+
+  it("keeps what is old until a change says that the view is whole again", () => {
+    const partial = { why: ["partition 3 is not answering"], rows: ["a"] };
+    const old = reduceView(null, { ...full([row("a")]), partial });
+    const next = reduceView(old, change(2, { rows: [row("a", 1)] }));
+    expect(next?.partial).toEqual(partial);
+    expect(reduceView(next, change(3, { partial: null }))?.partial).toBeNull();
   });
 
   it("takes keys out and puts others in where the splice says", () => {

@@ -1,5 +1,5 @@
 /** What a view shows, from its messages: `full` and `change`. Pure. */
-import type { Views } from "./view-types";
+import type { PartialView, Views } from "./view-types";
 
 export type ViewName = keyof Views;
 
@@ -19,6 +19,8 @@ export interface FullMessage {
   at: number;
   head: object;
   rows: readonly KeyedRow[];
+  /** What of it is old or missing; left out: nothing. */
+  partial?: PartialView;
 }
 
 /** What differs from the version before. */
@@ -33,6 +35,8 @@ export interface ChangeMessage {
   cut?: readonly [number, number, readonly string[]];
   /** Rows that are new or differ, whole. */
   rows?: readonly KeyedRow[];
+  /** What is old or missing now; null: the view is whole again. Left out: as before. */
+  partial?: PartialView | null;
 }
 
 /** One window of a view, at one version. */
@@ -42,6 +46,7 @@ export interface ShownWindow {
   readonly at: number;
   readonly head: object;
   readonly rows: readonly KeyedRow[];
+  readonly partial: PartialView | null;
 }
 
 /**
@@ -61,13 +66,15 @@ export function reduceView(
       at: message.at,
       head: old === null ? message.head : sameValues(old.head, message.head),
       rows: old === null ? message.rows : sameRows(old.rows, message.rows),
+      partial: message.partial ?? null,
     };
   }
   if (old === null || message.v !== old.version + 1) return null;
   const rows = changedRows(old.rows, message);
   if (rows === null) return null;
   const head = message.head ? { ...old.head, ...message.head } : old.head;
-  return { version: message.v, at: message.at, head, rows };
+  const partial = message.partial === undefined ? old.partial : message.partial;
+  return { version: message.v, at: message.at, head, rows, partial };
 }
 
 /** The rows after a change; null if it names a row that neither was there nor comes with it. */

@@ -16,7 +16,7 @@ import {
   type ViewName,
 } from "./reduce";
 import type { Connection, ServerMessage, SocketListener } from "./view-socket";
-import type { Gone, Hello, Refused, Subscribed, Views } from "./view-types";
+import type { Gone, Hello, PartialView, Refused, Subscribed, Views } from "./view-types";
 
 /** A subscription stays so long after its last user: React's StrictMode mounts twice. */
 const LINGER_MS = 1000;
@@ -39,6 +39,8 @@ export interface ViewSnapshot<V extends ViewName = ViewName> {
   readonly why: string | null;
   /** The collector's time of the window, ms. */
   readonly at: number | null;
+  /** What of it is old or missing, as a part of the collector does not answer; null: nothing. */
+  readonly partial: PartialView | null;
   /** Whether these rows are of other parameters, until the new ones have come. */
   readonly isRefreshing: boolean;
 }
@@ -59,7 +61,14 @@ interface Subscription {
   retryTimer: ReturnType<typeof setTimeout> | null;
 }
 
-const EMPTY = { head: null, rows: [], why: null, at: null, isRefreshing: false } as const;
+const EMPTY = {
+  head: null,
+  rows: [],
+  why: null,
+  at: null,
+  partial: null,
+  isRefreshing: false,
+} as const;
 export const OFF: ViewSnapshot<never> = { ...EMPTY, status: "off" };
 export const LOADING: ViewSnapshot<never> = { ...EMPTY, status: "loading" };
 
@@ -359,6 +368,7 @@ export class ViewStore implements SocketListener {
       status: isLive ? "live" : "stale",
       why: null,
       at: shown.at,
+      partial: shown.partial,
       isRefreshing: false,
     };
   }

@@ -1207,6 +1207,14 @@ export interface Gone {
   why: "unknown" | "evicted" | "error";
 }
 
+/** `partial` of `full` and `change`: what of the view is old or missing. */
+export interface PartialView {
+  /** One or more short sentences for people, without a full stop. */
+  why: readonly string[];
+  /** Keys of rows that are old; null: all of the view may be old or incomplete. */
+  rows: readonly string[] | null;
+}
+
 /** A message of the client was not carried out; the text says what to change. */
 export interface Refused {
   /** `refused`. */

@@ -176,7 +176,7 @@ class Lives:
         watched = [one for one in worker.incarnations.values() if one.first is not None]
         if not watched:
             is_heard = now - worker.heard <= self.ttl_us
-            is_busy = any(job.st == PROCESSING for job in worker.open)
+            is_busy = worker.is_busy_elsewhere or any(job.st == PROCESSING for job in worker.open)
             return "online" if is_heard or is_busy else "unknown"
         if self._all_lost_at(watched, now) == ALIVE:
             return "online"

@@ -76,16 +76,18 @@ class Worker(Host):
     Attributes:
         incarnations: Lives of its process, by key; at most 64.
         heard: Latest reception of an event of a job that it ran, microseconds; 0 for none.
+        is_busy_elsewhere: Whether it runs a job that another state holds.
         completed, failed: Attempts that ended so on it. Evicted ones still count.
     """
 
-    __slots__ = ("completed", "failed", "heard", "id", "incarnations")
+    __slots__ = ("completed", "failed", "heard", "id", "incarnations", "is_busy_elsewhere")
 
     def __init__(self, worker_id: int | str) -> None:
         super().__init__(set())
         self.id = worker_id
         self.incarnations: dict[str, Incarnation] = {}
         self.heard = 0
+        self.is_busy_elsewhere = False
         self.completed = 0
         self.failed = 0
 

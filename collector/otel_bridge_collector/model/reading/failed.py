@@ -13,7 +13,7 @@ Order = tuple[int, str, int, int, str]
 """What failures are sorted by: end, job (of what is no job its task), span, attempt and run."""
 
 
-class FailedJob(msgspec.Struct, gc=False, frozen=True):
+class FailedJob(msgspec.Struct, gc=False, frozen=True, array_like=True):
     """
     One failed node: an attempt of a job, an enqueue or a research task. An immutable record.
 

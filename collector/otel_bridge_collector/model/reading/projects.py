@@ -8,14 +8,27 @@ the log, so that a root or phase without project is not missed by those who aske
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
-from otel_bridge_collector.model.nodes import Node, Task
+from otel_bridge_collector.model.nodes import Node
 from otel_bridge_collector.model.tasks import Tasks
 
-__all__ = ["is_shared", "project_of", "project_of_past"]
+__all__ = ["Owned", "is_shared", "project_of", "project_of_past"]
 
 
-def is_shared(task: Task) -> bool:
+class Owned(Protocol):
+    """What has a project: a ``Task``, or what is known of one that another process holds."""
+
+    @property
+    def project(self) -> str | None:
+        """The smallest of the projects that events of it have named."""
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether events of it have named several."""
+
+
+def is_shared(task: Owned) -> bool:
     """
     Return whether readers limited to projects must not see a task; never raises.
 
@@ -25,7 +38,7 @@ def is_shared(task: Task) -> bool:
     return task.is_mixed
 
 
-def project_of(task: Task | None) -> str | None:
+def project_of(task: Owned | None) -> str | None:
     """
     Return the project of a task or of a trace's card, on which a trace without a task is shown.
 

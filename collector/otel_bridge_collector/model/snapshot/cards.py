@@ -23,7 +23,18 @@ from otel_bridge_collector.model.snapshot.bars import bars_of, iso
 from otel_bridge_collector.wire.filters import ALL_EVENTS, EventFilter
 from otel_bridge_collector.wire.messages import PhaseProgress, Status, TaskCard
 
-__all__ = ["OPEN", "is_visible", "is_waiting", "shown_tasks", "task_card", "task_cards"]
+__all__ = [
+    "MAX_CARDS",
+    "MAX_SPANS",
+    "MAX_SPANS_PER_CARD",
+    "OPEN",
+    "card_place",
+    "is_visible",
+    "is_waiting",
+    "shown_tasks",
+    "task_card",
+    "task_cards",
+]
 
 OPEN: Final = (PENDING, PROCESSING, RETRYING)
 """Status codes of a card that is not over."""
@@ -65,11 +76,12 @@ def shown_tasks(model: Fold, event_filter: EventFilter = ALL_EVENTS) -> list[tup
         for task in model.tasks.by_id.values()
         if is_visible(task, event_filter) and model.tasks.is_shown(task)
     ]
-    found.sort(key=lambda each: _order(model, *each), reverse=True)
+    found.sort(key=lambda each: card_place(model, *each), reverse=True)
     return found
 
 
-def _order(model: Fold, status: int, task: Task) -> tuple[bool, bool, int, str]:
+def card_place(model: Fold, status: int, task: Task) -> tuple[bool, bool, int, str]:
+    """What tasks are sorted by, the greatest first, with its id at the end; never raises."""
     is_over = status not in OPEN
     is_running = not is_over and not is_waiting(task)
     return not is_over, is_running, model.tasks.last_seen(task), task.id

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from heapq import merge as merge_sorted
-from itertools import islice
 from typing import Final, Literal, NamedTuple, cast
 
 from otel_bridge.clock import iso_utc
@@ -28,7 +27,13 @@ __all__ = [
     "current_job",
     "failure_groups",
     "first_ten",
+    "group_of",
+    "is_listed",
     "is_named_to",
+    "iter_failed",
+    "job_place",
+    "key_of",
+    "known_processes",
     "merged_failure",
     "merged_failures",
     "newest_failed",
@@ -38,6 +43,7 @@ __all__ = [
     "shown_processes",
     "shown_workers",
     "started_at",
+    "worker_place",
     "worker_states",
 ]
 
@@ -68,15 +74,35 @@ def worker_states(model: Fold, event_filter: EventFilter = ALL_EVENTS) -> list[W
     ]
 
 
+def known_workers(model: Fold) -> list[tuple[Worker, WorkerStatus]]:
+    """All workers held, sorted by id, with their status; never raises."""
+    now = model.liveness.now
+    found = [
+        (worker, cast("WorkerStatus", model.workers.status(worker, now)))
+        for worker in model.workers.by_id.values()
+    ]
+    return sorted(found, key=lambda each: worker_place(each[0].id))
+
+
+def worker_place(worker_id: int | str) -> tuple[bool, int | str]:
+    """What workers are sorted by: numbers before names; pure."""
+    return isinstance(worker_id, str), worker_id
+
+
+def is_listed(status: str, last_seen: int, now: int) -> bool:
+    """Whether readers see a worker: it lives, or was heard in the last hour. Pure."""
+    return status == "online" or now - last_seen <= FORGET_WORKER_AFTER_US
+
+
 def shown_workers(model: Fold) -> list[tuple[Worker, WorkerStatus]]:
     """Workers that live or were heard in the last hour, sorted by id, with their status."""
     now = model.liveness.now
-    found = []
-    for worker in model.workers.by_id.values():
-        status = model.workers.status(worker, now)
-        if status == "online" or now - worker.last_seen <= FORGET_WORKER_AFTER_US:
-            found.append((worker, cast("WorkerStatus", status)))
-    return sorted(found, key=lambda each: (isinstance(each[0].id, str), each[0].id))
+    return [
+        (worker, status)
+        for worker, status in known_workers(model)
+        # Most live: when they were last seen takes 0.4 us each.
+        if status == "online" or is_listed(status, worker.last_seen, now)
+    ]
 
 
 def shown_processes(model: Fold) -> list[tuple[Worker, Incarnation | None, WorkerStatus]]:
@@ -86,8 +112,19 @@ def shown_processes(model: Fold) -> list[tuple[Worker, Incarnation | None, Worke
     Two that live under one id, as two nodes of one name do, are two. Of those that do not live only
     the latest counts. None for one without worker events.
     """
+    return _by_process(model, shown_workers(model))
+
+
+def known_processes(model: Fold) -> list[tuple[Worker, Incarnation | None, WorkerStatus]]:
+    """All workers held, as ``shown_processes``: another state may have heard of one lately."""
+    return _by_process(model, known_workers(model))
+
+
+def _by_process(
+    model: Fold, workers: Iterable[tuple[Worker, WorkerStatus]]
+) -> list[tuple[Worker, Incarnation | None, WorkerStatus]]:
     found: list[tuple[Worker, Incarnation | None, WorkerStatus]] = []
-    for worker, status in shown_workers(model):
+    for worker, status in workers:
         living = model.workers.living(worker, model.liveness.now) if status == "online" else []
         living.sort(key=lambda one: (one.first or 0, one.key))
         shown: Sequence[Incarnation | None] = living or [worker.newest]
@@ -132,11 +169,20 @@ def started_at(newest: Incarnation | None) -> int | None:
 
 
 def current_job(worker: Worker, one: Incarnation | None = None) -> Job | None:
-    """The job that a worker, or one of its processes, runs; of several the latest."""
+    """
+    Return the job that a worker, or one of its processes, runs; of several the latest.
+
+    None: it runs none. Pure; several states choose from what each of them finds by the same order.
+    """
     running = [job for job in worker.open if job.st == PROCESSING]
     if one is not None:
         running = [job for job in running if job.win is not None and runs_in(job.win, one)]
-    return max(running, key=lambda job: (job.win.first if job.win else 0, job.id), default=None)
+    return max(running, key=job_place, default=None)
+
+
+def job_place(job: Job) -> tuple[int, str, str]:
+    """By what the job is chosen that a worker is shown with, if it runs several; pure."""
+    return job.win.first if job.win else 0, job.id, job.task.id
 
 
 def runs_in(node: Node, one: Incarnation) -> bool:
@@ -163,6 +209,11 @@ def queue_depths(model: Fold, first: Sequence[str] = DEFAULT_KEYS.queues) -> lis
     ]
 
 
+def key_of(project: str | None, cause: str) -> str:
+    """The key of a cause of failures, as unique as names of projects are without a colon; pure."""
+    return cause if project is None else f"{project}: {cause}"
+
+
 class MergedFailures(NamedTuple):
     """Failures of one project with one cause, of all its tasks."""
 
@@ -173,7 +224,7 @@ class MergedFailures(NamedTuple):
     @property
     def key(self) -> str:
         """Unique among all projects."""
-        return self.cause if self.project is None else f"{self.project}: {self.cause}"
+        return key_of(self.project, self.cause)
 
     @property
     def last(self) -> int:
@@ -238,21 +289,26 @@ def failure_groups(model: Fold, event_filter: EventFilter = ALL_EVENTS) -> list[
     return [_group(merged) for merged in merged_failures(model, event_filter)[:MAX_FAILURES]]
 
 
-def newest_failed(
-    merged: MergedFailures, count: int = _NEWEST, limit: int | None = None
-) -> list[FailedJob]:
+def newest_failed(merged: MergedFailures) -> list[FailedJob]:
     """
     Return what is said of the newest of these failures, the latest first; never raises.
 
-    Also of those whose nodes are no longer held, as far as that is kept: 50 a task.
+    Of each task the ten newest, also of those whose nodes are no longer held, as far as that is
+    kept: 50 a task.
+    """
+    return list(iter_failed(merged, _NEWEST))
+
+
+def iter_failed(merged: MergedFailures, count: int) -> Iterator[FailedJob]:
+    """
+    Iterate what is said of these failures, the latest first; as ``newest_failed``.
 
     Args:
         merged: The failures, of any number of tasks.
-        count: At most so many of each task, by default ten, at most 200.
-        limit: At most so many of all tasks together; default None: no limit.
+        count: At most so many of each task, at most 200.
     """
     found = (group.newest_jobs(count) for group in merged.groups)
-    return list(islice(merge_sorted(*found, key=place_of, reverse=True), limit))
+    return merge_sorted(*found, key=place_of, reverse=True)
 
 
 def place_of(job: FailedJob) -> tuple[Order, str]:
@@ -261,20 +317,38 @@ def place_of(job: FailedJob) -> tuple[Order, str]:
 
 
 def _group(merged: MergedFailures) -> FailureGroup:
-    groups, jobs = merged.groups, newest_failed(merged)
+    groups = merged.groups
+    count, first = sum(group.count for group in groups), min(group.first for group in groups)
+    times = count, first, merged.last
+    return group_of(merged.key, merged.project, times, newest_failed(merged))
+
+
+def group_of(
+    key: str, project: str | None, totals: tuple[int, int, int], jobs: Sequence[FailedJob]
+) -> FailureGroup:
+    """
+    Return failures of one cause as they travel; pure.
+
+    Args:
+        key: Of the cause.
+        project: Of these failures.
+        totals: How many they are, and when the first and the last came, microseconds.
+        jobs: What is said of the newest ones, the latest first.
+    """
     newest = jobs[0] if jobs else None
     error = None if newest is None else newest.error
+    count, first, last = totals
     return FailureGroup(
-        key=merged.key,
+        key=key,
         error=error or NO_ERROR,
         task_type=None if newest is None else newest.name,
         phase=None if newest is None else newest.phase,
-        count=sum(group.count for group in groups),
-        first_at=iso_utc(min(group.first for group in groups) * 1000),
-        last_at=iso_utc(merged.last * 1000),
+        count=count,
+        first_at=iso_utc(first * 1000),
+        last_at=iso_utc(last * 1000),
         task_ids=first_ten(job.job or job.task for job in jobs),
         parent_task_ids=first_ten(job.task for job in jobs),
-        project_id=merged.project,
+        project_id=project,
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Final, NamedTuple, get_args
 
 from otel_bridge_collector.model.events import STALLED
@@ -16,7 +17,17 @@ from otel_bridge_collector.views.attention.stuck import QueueFacts, Stuck
 from otel_bridge_collector.views.attention.trouble import Trouble
 from otel_bridge_collector.wire.views.attention import Attention, AttentionKind
 
-__all__ = ["Entry", "LostWorker", "Standing", "choose", "of_queues", "of_tasks", "of_workers"]
+__all__ = [
+    "Entry",
+    "LostWorker",
+    "Said",
+    "Standing",
+    "add_up_lost",
+    "choose",
+    "of_queues",
+    "of_tasks",
+    "of_workers",
+]
 
 _MAX: Final = 8
 _MAX_OF_A_KIND: Final = 3
@@ -27,11 +38,28 @@ _HELD_NOTHING_US: Final = 300_000_000
 """So long a worker is shown that was lost with no job: a rolling update may kill idle ones."""
 
 
+class Said(NamedTuple):
+    """What is said of one candidate, as ``Attention``; a record. ``number``: its ``count``."""
+
+    kind: AttentionKind
+    name: str
+    number: int
+    since: int | None
+    key: str
+    task: str | None
+
+    @property
+    def attention(self) -> Attention:
+        """As it travels to clients."""
+        kind, name, number, since, key, task = self
+        return Attention(kind=kind, name=name, count=number, since=since, key=key, task=task)
+
+
 class Entry(NamedTuple):
     """One candidate; a record. ``order``: rank of its urgency, place among its kind, key."""
 
     order: tuple[int, int, str]
-    shown: Attention
+    shown: Said
 
 
 class Standing(NamedTuple):
@@ -94,7 +122,7 @@ def _of_task(
     kind: AttentionKind,
     one: Standing,
     failed: Callable[[Task], int],
-) -> Attention:
+) -> Said:
     task = one.task
     name, key, since = task_name(model.tasks, task), task.id, None
     if kind == "task_stalled":
@@ -106,7 +134,7 @@ def _of_task(
         node = slow.slowest
         number, since = slow.number, slow.since // 1000
         name, key = row_name(node), node_key(node)
-    return Attention(kind=kind, name=name, count=number, since=since, key=key, task=task.id)
+    return Said(kind=kind, name=name, number=number, since=since, key=key, task=task.id)
 
 
 def _last_sign(model: Fold, one: Standing) -> int:
@@ -116,28 +144,34 @@ def _last_sign(model: Fold, one: Standing) -> int:
     return one.end if verdict is None else verdict.at
 
 
-def of_workers(parts: Sequence[Sequence[LostWorker]], now: int) -> Iterator[Entry]:
+def add_up_lost(parts: Iterable[Sequence[LostWorker]]) -> list[LostWorker]:
+    """Add up the lost workers that several states know, each with its own jobs of them; pure."""
+    found: dict[str, LostWorker] = {}
+    for one in chain.from_iterable(parts):
+        known = found.get(one.key)
+        if known is not None:
+            one = one._replace(seen=max(one.seen, known.seen), held=one.held + known.held)
+        found[one.key] = one
+    return list(found.values())
+
+
+def of_workers(lost: Iterable[LostWorker], now: int) -> Iterator[Entry]:
     """
     Yield the workers that were lost, those that held jobs before others; pure.
 
     One that held none comes last, and only for five minutes.
 
     Args:
-        parts: Of each process, at least one; all know the same workers, each its own jobs of them.
+        lost: As all states know them.
         now: Microseconds.
     """
-    held: Counter[str] = Counter()
-    for part in parts:
-        for one in part:
-            held[one.key] += one.held
-    for one in parts[0]:
-        number = held[one.key]
-        if number or now - one.seen <= _HELD_NOTHING_US:
-            rank = _RANKS["worker_lost"] if number else _LAST
-            shown = Attention(
+    for one in lost:
+        if one.held or now - one.seen <= _HELD_NOTHING_US:
+            rank = _RANKS["worker_lost"] if one.held else _LAST
+            shown = Said(
                 kind="worker_lost",
                 name=one.name,
-                count=number,
+                number=one.held,
                 since=one.seen // 1000 or None,
                 key=one.key,
                 task=None,
@@ -145,15 +179,15 @@ def of_workers(parts: Sequence[Sequence[LostWorker]], now: int) -> Iterator[Entr
             yield Entry((rank, -one.seen, one.key), shown)
 
 
-def of_queues(queues: Mapping[str, tuple[QueueFacts, Stuck | None]]) -> Iterator[Entry]:
+def of_queues(queues: Iterable[tuple[str, QueueFacts, Stuck | None]]) -> Iterator[Entry]:
     """Yield the queues that are stuck, the one that has been so for longest first; pure."""
-    for name, (facts, stuck) in queues.items():
+    for name, facts, stuck in queues:
         if stuck is not None:
             depth = 0 if facts.depth is None else facts.depth[1]
-            shown = Attention(
+            shown = Said(
                 kind="queue_stuck",
                 name=name,
-                count=depth or facts.waiting,
+                number=depth or facts.waiting,
                 since=stuck.since // 1000,
                 key=name,
                 task=None,
@@ -170,4 +204,4 @@ def choose(entries: Iterable[Entry]) -> tuple[Attention, ...]:
         of_kind[one.shown.kind] += 1
         (first if of_kind[one.shown.kind] <= _MAX_OF_A_KIND else more).append(one)
     chosen = sorted([*first, *more][:_MAX], key=lambda entry: entry.order)
-    return tuple(one.shown for one in chosen)
+    return tuple(one.shown.attention for one in chosen)

@@ -16,9 +16,21 @@ from typing import Final, NamedTuple
 
 from otel_bridge_collector.model.processes.records import Incarnation, Worker
 from otel_bridge_collector.model.queues import Queue, Queues
+from otel_bridge_collector.model.workers import Workers
 from otel_bridge_collector.wire.views.queues import StuckReason
 
-__all__ = ["QueueFacts", "Stuck", "Takers", "add_up", "read_queues", "stuck", "takers"]
+__all__ = [
+    "QueueFacts",
+    "SharedTakers",
+    "Stuck",
+    "Takers",
+    "add_up",
+    "read_queues",
+    "share_takers",
+    "stuck",
+    "takers",
+    "takers_of",
+]
 
 _NO_WORKERS_US: Final = 10_000_000
 """One heartbeat: a worker that is starting has time to say what it takes from."""
@@ -29,7 +41,7 @@ _MAX_LOOKED_AT: Final = 20_000
 
 class QueueFacts(NamedTuple):
     """
-    What one process knows of a queue; a record. Times are microseconds.
+    What one state, or several together, know of a queue; a record. Times are microseconds.
 
     Attributes:
         depth: (when, jobs) as last reported; None: never.
@@ -39,10 +51,11 @@ class QueueFacts(NamedTuple):
         running: Jobs of it that run.
         filled: Since when each report says that jobs are in it; None: the latest does not.
         active: When one of its workers was last known to be busy, or jobs to have left it; 0:
-            never. Without such knowledge, when a task of its jobs was last heard.
-        is_watched: Whether a worker that takes from it is known, online or not, or ``active`` is
-            of its tasks.
+            never.
+        has_hosts: Whether a worker that takes from it is known, online or not.
         has_silent: Whether one that ran jobs of it is online and does not say what it takes from.
+        heard: When a task of the jobs that wait in it was last heard; None: not looked at, because
+            a depth or a worker is known. It counts only where both are unknown.
     """
 
     depth: tuple[int, int] | None
@@ -52,8 +65,9 @@ class QueueFacts(NamedTuple):
     running: int
     filled: int | None
     active: int
-    is_watched: bool
+    has_hosts: bool
     has_silent: bool
+    heard: int | None = None
 
     @property
     def is_listed(self) -> bool:
@@ -76,6 +90,21 @@ class Takers(NamedTuple):
     def of(self, queue: str) -> Sequence[int | str] | None:
         """Ids of those that take from a queue; None: none says what it takes from."""
         return None if self.names is None else self.names.get(queue, ())
+
+
+class SharedTakers(NamedTuple):
+    """
+    Who takes from which queue, for another state that folds the events of the same workers.
+
+    A record. To look at 1,000 workers takes 5 ms, for each of 24 states an eighth of a second.
+
+    Attributes:
+        names: As of ``Takers``.
+        silent: Ids, as text, of the workers with heartbeats that do not say it.
+    """
+
+    names: Mapping[str, Sequence[int | str]] | None
+    silent: frozenset[str]
 
 
 class Stuck(NamedTuple):
@@ -101,6 +130,29 @@ def takers(processes: Iterable[tuple[Worker, Incarnation | None, str]]) -> Taker
     return Takers(names if does_any_say else None, frozenset(silent))
 
 
+def share_takers(known: Takers) -> SharedTakers:
+    """Return what another state can use of what one knows; pure."""
+    silent = (str(worker.id) for worker in known.silent if worker.is_watched)
+    return SharedTakers(known.names, frozenset(silent))
+
+
+def takers_of(shared: SharedTakers, workers: Workers, now: int) -> Takers:
+    """
+    Return who takes from which queue, in a state that folds the events of the same workers.
+
+    Args:
+        shared: What another state knows of workers with heartbeats, which all states know.
+        workers: Of this state; those without heartbeats are looked at.
+        now: Microseconds.
+    """
+    by_id = workers.by_id
+    silent = {by_id[key] for key in shared.silent if key in by_id}
+    for worker in by_id.values():
+        if not worker.is_watched and workers.status(worker, now) == "online":
+            silent.add(worker)
+    return Takers(shared.names, frozenset(silent))
+
+
 def read_queues(queues: Queues, known: Takers, now: int) -> dict[str, QueueFacts]:
     """
     Return what this process knows of all queues, by name; those too that only another one lists.
@@ -117,12 +169,7 @@ def read_queues(queues: Queues, known: Takers, now: int) -> dict[str, QueueFacts
 
 def _facts(queue: Queue, known: Takers, now: int) -> QueueFacts:
     is_empty = not queue.pending and queue.depth is not None and not queue.depth[1]
-    oldest, active = queue.oldest(now), 0 if is_empty else _active(queue, now)
-    is_watched = bool(queue.hosts)
-    if not is_watched and queue.depth is None and oldest and now - oldest >= _NOT_TAKEN_US:
-        is_watched = True
-        heard = (job.task.seen for job in islice(queue.pending, _MAX_LOOKED_AT))
-        active = max(active, max(heard, default=now))
+    oldest = queue.oldest(now)
     return QueueFacts(
         queue.depth,
         queue.priorities,
@@ -130,10 +177,20 @@ def _facts(queue: Queue, known: Takers, now: int) -> QueueFacts:
         oldest,
         len(queue.running),
         queue.filled_since(),
-        active,
-        is_watched,
+        0 if is_empty else _active(queue, now),
+        bool(queue.hosts),
         bool(known.silent) and not known.silent.isdisjoint(queue.hosts),
+        _heard(queue, oldest, now),
     )
+
+
+def _heard(queue: Queue, oldest: int | None, now: int) -> int | None:
+    if queue.hosts or queue.depth is not None or not queue.pending:
+        return None
+    if oldest is not None and now - oldest < _NOT_TAKEN_US:
+        return oldest  # its task was heard then or later, which is lately enough
+    heard = (job.task.seen for job in islice(queue.pending, _MAX_LOOKED_AT))
+    return max(heard, default=now)
 
 
 def _active(queue: Queue, now: int) -> int:
@@ -145,29 +202,33 @@ def _active(queue: Queue, now: int) -> int:
 
 def add_up(parts: Sequence[Mapping[str, QueueFacts]]) -> Mapping[str, QueueFacts]:
     """
-    Add up what several processes know, each of the jobs of its own tasks; pure, raises nothing.
+    Add up what several states know, each of the jobs of its own tasks; pure, raises nothing.
+
+    In any grouping, if none leaves out queues that are not listed.
 
     Args:
         parts: At least one; all know the same reports.
 
     Returns:
-        The queues that are listed: those with a depth, or in which jobs are known to wait.
+        All queues that one of them knows, listed or not.
     """
     found: defaultdict[str, list[QueueFacts]] = defaultdict(list)
     for part in parts:
         for name, facts in part.items():
             found[name].append(facts)
-    added = ((name, _added(every)) for name, every in found.items())
-    return {name: facts for name, facts in added if facts.is_listed}
+    return {name: _added(every) for name, every in found.items()}
 
 
 def _added(every: Sequence[QueueFacts]) -> QueueFacts:
+    if len(every) == 1:
+        return every[0]
     return every[0]._replace(
         waiting=sum(each.waiting for each in every),
         oldest=min((each.oldest for each in every if each.oldest is not None), default=None),
         running=sum(each.running for each in every),
         active=max(each.active for each in every),
-        is_watched=any(each.is_watched for each in every),
+        has_hosts=any(each.has_hosts for each in every),
+        heard=max((each.heard for each in every if each.heard is not None), default=None),
         has_silent=any(each.has_silent for each in every),
     )
 
@@ -177,7 +238,7 @@ def stuck(facts: QueueFacts, workers: int | None, now: int) -> Stuck | None:
     Return why a queue is stuck, as ``QueueRow.stuck``; None: it is not, or not known. Pure.
 
     Args:
-        facts: Of all processes.
+        facts: Of all states.
         workers: How many that are online say that they take from it; None: none says so of any.
         now: Microseconds.
     """
@@ -190,8 +251,12 @@ def stuck(facts: QueueFacts, workers: int | None, now: int) -> Stuck | None:
         return None  # its broker says that nothing waits
     if workers == 0 and not facts.has_silent and now - since >= _NO_WORKERS_US:
         return Stuck("no_workers", since)
-    is_seen = bool(workers) or facts.is_watched
+    is_seen, active = bool(workers) or facts.has_hosts, facts.active
+    if not facts.has_hosts and depth is None and facts.oldest and facts.heard is not None:
+        # Nothing is known of it but what its tasks do.
+        is_seen = is_seen or now - facts.oldest >= _NOT_TAKEN_US
+        active = max(active, facts.heard)
     is_known = is_seen or (facts.oldest is not None and depth is not None and depth[1] > 0)
-    if is_known and min(now - since, now - facts.active) >= _NOT_TAKEN_US:
+    if is_known and min(now - since, now - active) >= _NOT_TAKEN_US:
         return Stuck("not_taken", since)
     return None

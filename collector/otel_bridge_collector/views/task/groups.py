@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from otel_bridge_collector.model.events import (
@@ -19,7 +20,7 @@ from otel_bridge_collector.views.task_index import IndexedTask
 from otel_bridge_collector.wire.views.params import TasksParams
 from otel_bridge_collector.wire.views.rows import TaskGroup
 
-__all__ = ["MAX_GROUPS", "placing", "sections"]
+__all__ = ["MAX_GROUPS", "add_up", "named", "placing", "sections"]
 
 MAX_GROUPS: Final = 200
 """Groups that the head of the view names, at most: there can be as many projects as tasks."""
@@ -53,7 +54,7 @@ def placing(params: TasksParams) -> Callable[[IndexedTask], Place]:
 
 def sections(
     order: Sequence[tuple[Place, str]], params: TasksParams
-) -> tuple[int, list[TaskGroup] | None]:
+) -> tuple[int, list[tuple[Place, int]]]:
     """
     Find where the pinned tasks of a sorted list end, and which groups follow.
 
@@ -64,21 +65,38 @@ def sections(
         params: The query of the list.
 
     Returns:
-        How many tasks are pinned, and the first 200 groups of the others; None without ``group``.
+        How many tasks are pinned; place and size of the first 200 groups of the others, none
+        without ``group``.
     """
     pinned = 0
     if params.pins:
         pinned = bisect_left(order, len(params.pins), key=lambda item: item[0][0])
+    groups: list[tuple[Place, int]] = []
     if params.group is None:
-        return pinned, None
-    groups: list[TaskGroup] = []
+        return pinned, groups
     start = pinned
     while start < len(order) and len(groups) < MAX_GROUPS:
         place = order[start][0][1]
         end = bisect_right(order, place, lo=start, key=lambda item: item[0][1])
-        groups.append(TaskGroup(name=_name(params, place), count=end - start))
+        groups.append((place, end - start))
         start = end
     return pinned, groups
+
+
+def add_up(parts: Iterable[Sequence[tuple[Place, int]]]) -> list[tuple[Place, int]]:
+    """Add up the groups of several lists, each as ``sections`` gives them; the first 200. Pure."""
+    found: Counter[Place] = Counter()
+    for groups in parts:
+        for place, count in groups:
+            found[place] += count
+    return sorted(found.items())[:MAX_GROUPS]
+
+
+def named(params: TasksParams, groups: Sequence[tuple[Place, int]]) -> list[TaskGroup] | None:
+    """Return the groups as the head of the view names them; None without ``group``. Pure."""
+    if params.group is None:
+        return None
+    return [TaskGroup(name=_name(params, place), count=count) for place, count in groups]
 
 
 def _name(params: TasksParams, place: Place) -> str | None:

@@ -14,6 +14,7 @@ from functools import partial
 from heapq import nlargest
 from typing import Any, Final, NamedTuple
 
+import msgspec
 from pydantic_core import to_json
 
 from otel_bridge_collector.model.events import ENQUEUE, PHASE, STALLED, STATUS_NAMES, TASK, shorten
@@ -22,13 +23,14 @@ from otel_bridge_collector.model.reading.keys import is_row, node_key, row_name,
 from otel_bridge_collector.model.reading.phases import virtual_standing
 from otel_bridge_collector.model.runs import is_open
 from otel_bridge_collector.model.snapshot.cards import OPEN
-from otel_bridge_collector.views.listing import GoneError, Listing, Scope, Window, merge_listings
+from otel_bridge_collector.views.listing import GoneError, Listing, Scope, Window
+from otel_bridge_collector.views.parts import Around, Slice, join_slices, slice_of, slice_window
 from otel_bridge_collector.views.state import ViewState, ms
 from otel_bridge_collector.views.task_index import IndexedTask
 from otel_bridge_collector.wire.views.events import SearchHead
-from otel_bridge_collector.wire.views.params import MAX_ROWS, SearchParams
+from otel_bridge_collector.wire.views.params import MAX_ROWS, AnchorRow, SearchParams
 
-__all__ = ["compute", "merge", "tasks_with"]
+__all__ = ["SearchPart", "compute", "join", "merge", "select", "tasks_with"]
 
 _MAX_ERROR: Final = 300
 _KINDS: Final = ("span", "enqueue", "job", "phase", "task")
@@ -112,25 +114,44 @@ def tasks_with(state: ViewState, text: str, project: str | None, scope: Scope) -
     return found
 
 
-def merge(parts: Sequence[Listing], params: SearchParams) -> Window:
+class SearchPart(msgspec.Struct, array_like=True, frozen=True):
+    """What one state, or several together, found, as of the older of these moments; a record."""
+
+    shown: Slice
+    as_of: int
+
+
+def select(part: Listing, params: SearchParams, around: Around = None) -> SearchPart:
+    """Take what ``join`` needs of one state's part; on the event loop of its model."""
+    del around
+    sums = {name: part.sums[name] for name in ("total", "left_out")}
+    shown = slice_of(part._replace(sums=sums), AnchorRow(row=0), params.count)
+    return SearchPart(shown, part.sums["as_of"])
+
+
+def join(parts: Sequence[SearchPart]) -> SearchPart:
+    """Merge what several states, at least one, each with tasks of its own, send; pure."""
+    return SearchPart(join_slices([one.shown for one in parts]), min(one.as_of for one in parts))
+
+
+def merge(parts: Sequence[Listing | SearchPart], params: SearchParams) -> Window:
     """
-    Merge what several processes found, each in tasks of its own, and take the newest rows.
+    Merge what several states found, each in tasks of its own, and take the newest rows.
 
     On the collector's event loop, because rows are made here.
 
     Args:
-        parts: One listing for each process, at least one.
+        parts: At least one, as ``compute``, ``select`` or ``join`` returned it.
         params: ``count``: rows, at most.
 
     Raises:
         ValueError: There are no parts.
     """
-    as_of = min(part.sums["as_of"] for part in parts)
-    found = merge_listings(parts)
-    head = SearchHead(
-        total=found.sums["total"], exact=not found.sums["left_out"], as_of=as_of
-    ).model_dump()
-    return Window(head, {key: found.row(key) for _, key in found.order[: params.count]})
+    part = join([select(one, params) if isinstance(one, Listing) else one for one in parts])
+    sums = part.shown.sums
+    head = SearchHead(total=sums["total"], exact=not sums["left_out"], as_of=part.as_of)
+    _, rows = slice_window(part.shown, AnchorRow(row=0), params.count)
+    return Window(head.model_dump(), rows)
 
 
 def _find_tasks(state: ViewState, text: str, project: str | None, scope: Scope) -> _Found:

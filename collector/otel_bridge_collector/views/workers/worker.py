@@ -5,20 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
+from msgspec.structs import replace
 from pydantic_core import to_json
 
 from otel_bridge_collector.model.events import STATUS_NAMES
 from otel_bridge_collector.model.nodes import Job, Node
 from otel_bridge_collector.model.reading.keys import node_key, task_name
-from otel_bridge_collector.model.snapshot.panels import is_named_to
-from otel_bridge_collector.views.listing import GoneError, Listing, Scope, Window, whole_window
+from otel_bridge_collector.model.snapshot.panels import is_listed, is_named_to
+from otel_bridge_collector.views.listing import GoneError, Listing, Scope, Window
+from otel_bridge_collector.views.parts import Around, Slice, join_slices, slice_of, slice_window
 from otel_bridge_collector.views.state import ViewState, ms
-from otel_bridge_collector.views.workers.workers import Shown, facts_of, held_by, shown_by_key
-from otel_bridge_collector.wire.views.params import WorkerParams
+from otel_bridge_collector.views.workers.records import (
+    Shown,
+    WorkerRecord,
+    facts_of,
+    held_by,
+    join_records,
+    known_by_key,
+    record_of,
+)
+from otel_bridge_collector.wire.views.params import AnchorRow, WorkerParams
 from otel_bridge_collector.wire.views.rows import WorkerHead
 
-__all__ = ["compute", "merge"]
+__all__ = ["WorkerPart", "compute", "join", "merge", "select"]
 
+_FIRST: Final = AnchorRow(row=0)
 _MAX_ROWS: Final = 200
 
 
@@ -42,7 +54,8 @@ def compute(state: ViewState, params: WorkerParams, scope: Scope) -> Listing:
     """
     if scope is not None:
         raise GoneError
-    found = shown_by_key(state)
+    # What this state has not heard of for an hour, another one may have.
+    found = known_by_key(state)
     shown = found.get(params.worker) or _newest_of(found, params.worker)
     if shown is None:
         raise GoneError
@@ -53,23 +66,69 @@ def compute(state: ViewState, params: WorkerParams, scope: Scope) -> Listing:
         if is_named_to(job, params.project)
     }
     order = sorted(((-node.first, key), key) for key, (_, node) in rows.items())
-    head = facts_of(shown) | {"open": len(held)}
-    return Listing(order[:_MAX_ROWS], lambda key: _row(state, *rows[key], key), head)
+    about = WorkerPart(shown.key, record_of(shown), state.now, len(held), Slice(0, (), 0, {}))
+    return Listing(order[:_MAX_ROWS], lambda key: _row(state, *rows[key], key), {"about": about})
 
 
-def merge(parts: Sequence[Listing], params: WorkerParams) -> Window:
+class WorkerPart(msgspec.Struct, array_like=True, frozen=True):
     """
-    Take the head and all rows of the first part, on the collector's event loop.
+    What one state, or several together, know of a worker process; a record.
+
+    Attributes:
+        key, record: The process.
+        now: As of when, microseconds.
+        open: Jobs that it took and that have not ended.
+        shown: The latest 200 of them.
+    """
+
+    key: str
+    record: WorkerRecord
+    now: int
+    open: int
+    shown: Slice
+
+
+def select(part: Listing, params: WorkerParams, around: Around = None) -> WorkerPart:
+    """Take what ``join`` needs of one state's part; on the event loop of its model."""
+    del params, around
+    about: WorkerPart = part.sums["about"]
+    return replace(about, shown=slice_of(part._replace(sums={}), _FIRST, _MAX_ROWS))
+
+
+def join(parts: Sequence[WorkerPart]) -> WorkerPart:
+    """Merge what several states, at least one, know of their own jobs of the worker; pure."""
+    key = max(parts, key=lambda part: part.record.last_seen).key
+    same = [part for part in parts if part.key == key]
+    return WorkerPart(
+        key,
+        join_records([part.record for part in same]),
+        max(part.now for part in same),
+        sum(part.open for part in same),
+        join_slices([part.shown for part in same]),
+    )
+
+
+def merge(parts: Sequence[Listing | WorkerPart], params: WorkerParams) -> Window:
+    """
+    Merge the parts of several states, each with jobs of its own, and make the head.
+
+    On the collector's event loop, because rows are made here.
 
     Args:
-        parts: One listing for each process.
-        params: Not used: all rows are shown.
+        parts: At least one, as ``compute``, ``select`` or ``join`` returned it.
+        params: Which worker.
 
     Raises:
-        IndexError: There are no parts.
+        GoneError: The worker is not listed: no state has heard of it in the last hour.
+        ValueError: There are no parts.
     """
-    del params
-    return whole_window(parts, WorkerHead)
+    part = join([select(one, params) if isinstance(one, Listing) else one for one in parts])
+    record = part.record
+    if not is_listed(record.status, record.last_seen, part.now):
+        raise GoneError
+    head = facts_of(part.key, record) | {"open": part.open}
+    _, rows = slice_window(part.shown, _FIRST, _MAX_ROWS)
+    return Window(WorkerHead.model_validate(head).model_dump(), rows)
 
 
 def _newest_of(found: dict[str, Shown], key: str) -> Shown | None:

@@ -22,6 +22,7 @@ __all__ = [
     "Hello",
     "HoldOp",
     "Limits",
+    "PartialView",
     "Refused",
     "SubOp",
     "Subscribed",
@@ -157,6 +158,24 @@ class Gone(WireModel):
     t: Literal["gone"] = "gone"
     s: int
     why: Literal["unknown", "evicted", "error"]
+
+
+class PartialView(WireModel):
+    """
+    ``partial`` of ``full`` and ``change``: what of the view is old or missing; a record.
+
+    It is there only where several processes share the work and one of them does not answer, or has
+    not taken over yet. ``full`` without it is whole; ``change`` without it changes nothing of it,
+    and with null says that the view is whole again. A field of a wrong type, or an unknown one,
+    raises ``ValidationError``.
+
+    Attributes:
+        why: One or more short sentences for people, without a full stop.
+        rows: Keys of rows that are old; None: all of the view may be old or incomplete.
+    """
+
+    why: tuple[str, ...]
+    rows: tuple[str, ...] | None = None
 
 
 class Refused(WireModel):

@@ -50,6 +50,8 @@ def all_keys(keys: RedisKeys) -> list[str]:
         ("dedupe", "nexus:dedupe:x"),
         ("collector_stalled", "nexus:collector:stalled:x"),
         ("collector_ticket", "nexus:collector:ticket:x"),
+        ("collector_session", "nexus:collector:session:x"),
+        ("collector_sessions", "nexus:collector:sessions:x"),
         ("queue_depth_lock", "nexus:queue_depth:turn:x"),
         ("log_stream", "nexus:{x}:stream"),
         ("log_meta", "nexus:{x}:meta"),
@@ -73,6 +75,9 @@ def test_a_key_without_an_id_has_its_documented_name() -> None:
         "dead_letters": "nexus:dead",
         "wake_channel": "nexus:wake",
         "collector_leader": "nexus:collector:leader",
+        "collectors": "nexus:{0}:collectors",
+        "collectors_info": "nexus:{0}:collectors:info",
+        "collectors_joined": "nexus:{0}:collectors:joined",
     }
     assert DEFAULT_KEYS.queue_depth_lock() == "nexus:queue_depth:turn"
     assert (DEFAULT_KEYS.task_prefix, DEFAULT_KEYS.task_queue_prefix) == (

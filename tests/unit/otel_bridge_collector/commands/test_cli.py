@@ -57,6 +57,7 @@ def test_it_has_the_commands_of_the_library_too(capsys: pytest.CaptureFixture[st
         "tail",
         "top",
         "token",
+        "shards",
     ]
 
 

@@ -39,7 +39,7 @@ class Stage:
         self.reporter = StalledJobReporter(
             "one",
             action=action,
-            evaluate=lambda: judged(self.model, self.seconds),
+            evaluate=lambda: [judged(self.model, self.seconds)],
             publish=self.publish,
             redis=client,
             keys=DEFAULT_KEYS,

@@ -14,7 +14,6 @@ from otel_bridge_collector.model.events import STATUS_NAMES, Event
 from otel_bridge_collector.model.eviction import Limits
 from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.model.reading.keys import is_row
-from otel_bridge_collector.model.reading.owners import TraceTable, owner_key
 from otel_bridge_collector.model.reading.projects import project_of
 from otel_bridge_collector.model.runs import runs_of
 from otel_bridge_collector.model.shape.faces import is_request
@@ -297,17 +296,6 @@ def test_span_beats_keep_open_spans_alive() -> None:
     assert model.tasks.by_id["t"].agg[:6] == [0, 1, 0, 0, 0, 0]
     model = fold_every_way(story, 36)
     assert model.tasks.by_id["t"].agg[:6] == [0, 0, 0, 0, 0, 1]
-
-
-def test_owner_of_loose_events_moves_with_their_trace() -> None:
-    """Partitions agree with the fold on whose an event is: the named task's, else its trace's."""
-    table = TraceTable()
-    loose = event(0, "span_started", trace_id=TRACE, parent_task_id=TRACE, span_id=span(1))
-    named = event(1, "task_started", trace_id=TRACE, parent_task_id="t", task_id="j")
-    assert owner_key(loose, table) == TRACE
-    assert table.note(loose) is None
-    assert table.note(named) == TRACE
-    assert owner_key(loose, table) == owner_key(named, table) == "t"
 
 
 ID: Final = {"trace_id": TRACE, "parent_task_id": "t"}

@@ -9,10 +9,8 @@ from urllib.parse import urlencode
 import pytest
 from otel_bridge_collector.routes import views
 from otel_bridge_collector.views import catalog
-from otel_bridge_collector.views.catalog import View
 from otel_bridge_collector.views.listing import GoneError, Listing, Scope
 from otel_bridge_collector.views.state import ViewState
-from otel_bridge_collector.views.workers import workers
 from otel_bridge_collector.wire.views.params import ListParams
 
 from otel_bridge.publish.transports.memory import memory_log
@@ -69,7 +67,7 @@ def _shows_nothing(state: ViewState, params: ListParams, scope: Scope) -> Listin
 
 async def test_a_view_of_what_does_not_exist_is_404(monkeypatch: pytest.MonkeyPatch) -> None:
     """The answer says in words why there is nothing."""
-    nothing = View(ListParams, _shows_nothing, workers.merge)
+    nothing = catalog.CATALOG["workers"]._replace(compute=_shows_nothing)
     monkeypatch.setattr(catalog, "CATALOG", {"nothing": nothing})
     async with open_site() as site:
         answer = await get(site, "nothing")

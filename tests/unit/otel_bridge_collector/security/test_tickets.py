@@ -64,8 +64,8 @@ async def test_what_is_no_ticket_is_not_looked_up(ticket: str) -> None:
 @pytest.mark.parametrize("principal", [ALICE, ANONYMOUS, replace(ALICE, reads_lines=True)])
 def test_a_principal_survives_redis(principal: Principal) -> None:
     """What is stored in Redis is read back as it was; a release before knows no such right."""
-    stored = tickets._to_json(principal)
-    assert tickets._from_json(stored.encode()) == principal
+    stored = tickets.principal_to_json(principal)
+    assert tickets.principal_from_json(stored.encode()) == principal
     assert ("reads_lines" in stored) is principal.reads_lines
 
 
@@ -80,5 +80,5 @@ def test_a_principal_survives_redis(principal: Principal) -> None:
 )
 def test_anything_in_redis_is_read_or_refused(raw: bytes) -> None:
     """Whatever another client wrote there, nothing is raised."""
-    found: Any = tickets._from_json(raw)
+    found: Any = tickets.principal_from_json(raw)
     assert found is None or isinstance(found, Principal)

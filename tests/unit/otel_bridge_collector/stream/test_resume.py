@@ -51,9 +51,10 @@ class Stage:
             timeout_sec=8,
             make_snapshot=lambda event_filter: b"{}",
         )
+        self.model = Fold()
         self.feed = Feed(
             self.open_receiver,
-            model=Fold(),
+            model=self.model,
             ring=self.hub.ring,
             hub=self.hub,
             max_event_bytes=8192,
@@ -254,7 +255,7 @@ async def test_the_view_and_the_pages_before_it_are_the_log(
     stage.publish(RING_EVENTS + 150)
     assert await stage.feed.start(10)
     asked = EventsParams(**params)
-    state = ViewState(stage.feed._model, ring=stage.hub.ring)
+    state = ViewState(stage.model, ring=stage.hub.ring)
     for _ in range(4):
         shown = merge([compute(state, asked, None)], asked)
         last = stage.count

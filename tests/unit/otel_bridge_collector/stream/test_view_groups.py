@@ -37,7 +37,8 @@ class Stage:
         return Window({"total": self.total}, {str(key): b'{"k":"%d"}' % key for key in keys})
 
 
-def text(message: SharedMessage) -> bytes:
+def text(message: SharedMessage | None) -> bytes:
+    assert message is not None, "nothing is known yet"
     return payloads(message.frame(is_deflated=False))[0]
 
 

@@ -10,7 +10,7 @@ from otel_bridge_collector.stream.frames import payloads
 from otel_bridge_collector.stream.view_session import ViewSession
 from otel_bridge_collector.stream.views_hub import ViewsHub
 from otel_bridge_collector.views.catalog import Query
-from otel_bridge_collector.views.listing import GoneError, Scope, Window
+from otel_bridge_collector.views.listing import GoneError, NotYetError, Scope, Window
 from otel_bridge_collector.wire.close_codes import RESTARTING, SLOW_CLIENT
 
 from tests.support.faults import FakeClock
@@ -62,14 +62,23 @@ class Stage:
         self.is_broken = False
         self.gone: Literal["unknown", "evicted"] | None = None
         self.is_model_broken = False
+        self.is_waiting = False
+        self.watched: list[tuple[str, str]] = []
         self.cost_sec = 0.0
         self.hub = ViewsHub(
             refresh=self._refresh,
             window=self._window,
             position=lambda: "e:7",
             timeout_sec=TIMEOUT_SEC,
+            watch=self,
             clock=self.clock,
         )
+
+    def opened(self, query: Query, scope: Scope) -> None:
+        self.watched.append(("opened", query.view))
+
+    def closed(self, query: Query, scope: Scope) -> None:
+        self.watched.append(("closed", query.view))
 
     def _refresh(self) -> None:
         self.refreshed += 1
@@ -78,6 +87,8 @@ class Stage:
 
     def _window(self, query: Query, scope: Scope) -> Window:
         self.computed += 1
+        if self.is_waiting:
+            raise NotYetError
         self.clock.advance(self.cost_sec)
         if self.is_broken:
             raise RuntimeError("broken")
@@ -519,3 +530,29 @@ def test_at_most_two_hundred_views_of_log_lines_are_computed(stage: Stage) -> No
     assert refused["detail"].startswith("this collector computes 200 different views of lines")
     clients[-1].sub(15, "lines", task="t", node=f"{0:016x}")
     assert stage.hub.group_count == 200
+
+
+def test_a_view_that_others_have_not_answered_yet_follows_when_they_have() -> None:
+    """``sub`` is answered with its number alone; ``full`` comes with the first tick that has it."""
+    stage = Stage()
+    stage.is_waiting = True
+    client = Client(stage, None)
+    client.sub()
+    assert [message["t"] for message in client.read()] == ["hello", "sub"]
+    stage.hub.tick()
+    assert "full" not in [message["t"] for message in client.read()]
+    stage.is_waiting = False
+    stage.hub.tick()
+    assert client.shown() == ["a"]
+
+
+def test_others_learn_once_which_views_are_looked_at() -> None:
+    """A second client of the same view opens nothing, and only the last one to leave closes it."""
+    stage = Stage()
+    first, second = Client(stage, None), Client(stage, None)
+    first.sub()
+    second.sub()
+    stage.hub.leave(first.session)
+    assert stage.watched == [("opened", "queues")]
+    stage.hub.leave(second.session)
+    assert stage.watched == [("opened", "queues"), ("closed", "queues")]

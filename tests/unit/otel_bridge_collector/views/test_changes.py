@@ -14,6 +14,7 @@ from otel_bridge_collector.views.changes import (
     splice,
 )
 from otel_bridge_collector.views.listing import Window
+from otel_bridge_collector.wire.views.messages import PartialView
 
 from tests.support.view_client import ShownView
 
@@ -48,6 +49,17 @@ def test_a_change_has_only_what_differs() -> None:
         "at": 1,
         "rows": [{"k": "b", "n": 2}],
     }
+
+
+def test_what_is_old_travels_until_the_view_is_whole_again() -> None:
+    """``partial`` is in a full that is not whole, in the change to it, and null in the one back."""
+    whole = window_of({"a": 1})
+    old = whole._replace(partial=PartialView(why=("partition 3 is not answering",), rows=("a",)))
+    said = {"why": ["partition 3 is not answering"], "rows": ["a"]}
+    assert json.loads(full_message(7, 3, 1, old))["partial"] == said
+    assert json.loads(change_message(7, 4, 1, whole, old) or b"")["partial"] == said
+    assert change_message(7, 4, 1, old, old) is None
+    assert json.loads(change_message(7, 5, 1, old, whole) or b"")["partial"] is None
 
 
 def test_nothing_travels_if_nothing_differs() -> None:

@@ -1,13 +1,11 @@
-"""Windows of a listing, and listings of several processes as one."""
+"""Windows of a listing."""
 
 from __future__ import annotations
 
 import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from otel_bridge_collector.views.listing import Listing, merge_listings, window
+from otel_bridge_collector.views.listing import Listing, window
 from otel_bridge_collector.wire.views.params import Anchor, AnchorKey, AnchorRow
 
 
@@ -68,15 +66,3 @@ def test_only_rows_of_the_window_are_made() -> None:
     """A row costs nothing as long as nobody sees it."""
     _, rows = window(listing(TEN), AnchorRow(row=8), 2)
     assert [json.loads(row)["made"] for row in rows.values()] == [1, 2]
-
-
-@given(st.lists(st.lists(st.integers(0, 999), unique=True), min_size=1, max_size=4))
-def test_merged_listings_are_one(parts: list[list[int]]) -> None:
-    """Listings with keys of their own merge into the listing of all, and their sums add up."""
-    names = [[f"{number:03}/{part}" for number in own] for part, own in enumerate(parts)]
-    merged = merge_listings([listing(own, {"total_all": len(own)}) for own in names])
-    whole = listing([name for own in names for name in own])
-    assert list(merged.order) == list(whole.order)
-    assert merged.sums.get("total_all", 0) == len(whole.order)
-    for _, key in merged.order:
-        assert json.loads(merged.row(key))["k"] == key

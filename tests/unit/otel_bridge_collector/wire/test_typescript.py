@@ -59,6 +59,7 @@ def test_a_field_that_is_left_out_while_none_is_optional() -> None:
     }
     bar = {"depth?", "run?", "runs?", "incarnation?", "ended_by?", "reason?"}
     assert optional == {
+        ("SnapshotMessage", "partial?"),
         *(("SpanBar", name) for name in bar),
         *(("TaskCard", name) for name in ("stalled?", "reason?", "not_held?")),
         *(("PhaseProgress", name) for name in ("stalled?", "runs?", "not_held?")),

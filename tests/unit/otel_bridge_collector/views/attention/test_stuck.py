@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 from otel_bridge_collector.model.events import microseconds
-from otel_bridge_collector.views.attention.stuck import QueueFacts, Stuck, add_up, stuck
+from otel_bridge_collector.views.attention.stuck import (
+    QueueFacts,
+    Stuck,
+    Takers,
+    add_up,
+    share_takers,
+    stuck,
+    takers,
+    takers_of,
+)
 from otel_bridge_collector.views.state import ViewState
 
 from otel_bridge.events.model import MonitoringEvent
@@ -122,3 +131,20 @@ def test_the_order_of_events_does_not_matter(order: int) -> None:
     """The same events, in either order."""
     story = [QUEUED, worker(55, "q"), depth(40, 1), depth(50, 1)][::order]
     assert verdict(60, *story) == Stuck("not_taken", us(0))
+
+
+def test_another_state_knows_who_takes_from_which_queue() -> None:
+    """What one state found of workers with heartbeats is true in each that folds their events."""
+    beats = [worker(0, "q"), worker(0, name="silent", says=False)]
+    raw = event(0, "task_started", parent_task_id="t", task_id="j", worker_id="raw")
+    states = [ViewState(fold(events)) for events in (beats, [*beats, raw])]
+    for state in states:
+        state.refresh(us(1))
+    one, other = states
+    expected = takers(other.processes())
+    found = takers_of(share_takers(one.takers()), other.model.workers, us(1))
+    assert found == Takers(expected.names, expected.silent)
+    assert {str(each.id) for each in found.silent} == {"silent", "raw"}
+    other.shared_takers = share_takers(one.takers())
+    other.refresh(us(1))
+    assert other.takers() == found

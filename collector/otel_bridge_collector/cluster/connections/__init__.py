@@ -1,0 +1,1 @@
+"""The connections between collectors that share the fold: what asks, what answers, and how."""

@@ -1,0 +1,1 @@
+"""Routes for the other collectors of a cluster."""

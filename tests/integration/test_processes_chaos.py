@@ -1,0 +1,254 @@
+"""Processes that share the fold die, join and lose their parent, under load; ``make chaos``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psutil
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
+
+from otel_bridge.events.model import MonitoringEvent
+from otel_bridge.publish.bus import EventBus
+from otel_bridge.settings import BridgeSettings
+from tests.support.app_server import AppProcess
+from tests.support.ports import free_port
+from tests.support.redis_server import RedisServer
+from tests.support.served_processes import ServedProcesses
+from tests.support.view_client import ViewClient
+from tests.support.waiting import wait_until
+from tests.support.ws_clients import ResumingClient
+
+pytestmark = [
+    pytest.mark.redis,
+    pytest.mark.fault,
+    pytest.mark.chaos,
+    pytest.mark.timeout(180),
+]
+
+
+class Load:
+    """Starts tasks 0, 1, 2, ... at a steady rate, from a thread of its own."""
+
+    def __init__(self, bus: EventBus, per_sec: int) -> None:
+        self.count = 0
+        self.counts: list[tuple[float, int]] = []
+        """When how many had been started."""
+        self._bus = bus
+        self._per_sec = per_sec
+        self._is_stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> Load:
+        self._thread.start()
+        return self
+
+    def stop(self) -> int:
+        self._is_stopping.set()
+        self._thread.join()
+        return self.count
+
+    def _run(self) -> None:
+        began = time.monotonic()
+        while not self._is_stopping.wait(0.005):
+            due = int((time.monotonic() - began) * self._per_sec)
+            while self.count < due:
+                name = str(self.count)
+                fields = {"event_type": "task_started", "parent_task_id": name, "task_id": name}
+                self._bus.publish(MonitoringEvent.model_validate(fields))
+                self.count += 1
+            self.counts.append((time.monotonic(), self.count))
+
+    def started_before(self, at: float) -> int:
+        """How many had been started by then."""
+        return max((count for when, count in self.counts if when <= at), default=0)
+
+
+WHOLE_AGAIN_SEC = 6.0
+CLIENTS = 6
+TOKEN = "cluster-token-0123456789"
+LAG_SEC = 2.0
+"""A whole view has all tasks that were started so long before: a third of them is a wrong total."""
+
+
+class Page:
+    """A client of ``/ws/views`` that reconnects, and notes what each message of a view said."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.seen: list[tuple[float, int, bool]] = []
+        """When, how many tasks, and whether the view was partial."""
+
+    async def run(self) -> None:
+        while True:
+            try:
+                async with connect(f"{self.url}/ws/views", max_size=None) as connection:
+                    await connection.send('{"op":"sub","id":1,"view":"tasks","params":{"count":5}}')
+                    await self._follow(connection)
+            except (OSError, ConnectionClosed, InvalidHandshake, TimeoutError):
+                await asyncio.sleep(0.05)
+
+    async def _follow(self, connection: Any) -> None:
+        shown, partial = ViewClient(), False
+        async for text in connection:
+            message = json.loads(text)
+            shown.take(message)
+            if message["t"] == "full":
+                partial = "partial" in message
+            elif message["t"] == "change" and "partial" in message:
+                partial = message["partial"] is not None
+            if message["t"] in ("full", "change"):
+                total = shown.view(1).head["total_all"]
+                self.seen.append((time.monotonic(), total, partial))
+
+
+@pytest.fixture
+def bus(own_redis: RedisServer) -> Any:
+    found = EventBus.connect(BridgeSettings(bus_url=own_redis.url, redis_url=own_redis.url))
+    yield found
+    found.shutdown(5)
+
+
+async def test_a_killed_process_costs_no_event_and_no_wrong_total(
+    own_redis: RedisServer, bus: EventBus
+) -> None:
+    """Raw clients miss nothing; views say that they are partial, and are whole again in 6 s."""
+    with ServedProcesses(own_redis.url, 3) as several:
+        clients = [
+            ResumingClient([f"{several.ws_url}/ws/monitor"], snapshot="true").start()
+            for _ in range(CLIENTS)
+        ]
+        pages = [Page(several.ws_url) for _ in range(CLIENTS)]
+        running = [asyncio.create_task(page.run()) for page in pages]
+        await until(lambda: all(client.is_following for client in clients), "all follow")
+        load = Load(bus, per_sec=200).start()
+        await until(lambda: all(page.seen for page in pages), "all pages show something")
+        victim = several.children[1]
+        killed_at = time.monotonic()
+        os.kill(victim.pid, signal.SIGKILL)
+        await until(
+            lambda: any(partial_since(page, killed_at) for page in pages), "partial is said"
+        )
+        await until(lambda: all(is_whole_since(page, killed_at) for page in pages), "whole again")
+        whole_sec = max(whole_after(page, killed_at) for page in pages) - killed_at
+        count = await asyncio.to_thread(load.stop)
+        assert await asyncio.to_thread(bus.flush, 10)
+        await until(lambda: all(len(set(c.task_ids)) == count for c in clients), "all events came")
+        await until(lambda: all(page.seen[-1][1] == count for page in pages), "all tasks are shown")
+        await asyncio.to_thread(several.wait_whole, 3)
+        for client in clients:
+            assert client.task_ids == [str(number) for number in range(count)]
+            assert client.gaps == []
+            await client.stop()
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        for page in pages:
+            for at, total, is_partial in page.seen:
+                if not is_partial:
+                    assert load.started_before(at - LAG_SEC) <= total <= count
+        print(f"whole again after {whole_sec:.1f} s")
+        assert whole_sec <= WHOLE_AGAIN_SEC
+        assert several.stop() == 0
+
+
+def partial_since(page: Page, at: float) -> bool:
+    return any(is_partial for when, _, is_partial in page.seen if when > at)
+
+
+def whole_after(page: Page, at: float) -> float:
+    """When its view was whole for good after that; it was partial, or its connection ended."""
+    since = [one for one in page.seen if one[0] > at]
+    last = max((index for index, one in enumerate(since) if one[2]), default=-1)
+    return since[last + 1][0] if last + 1 < len(since) else float("inf")
+
+
+def is_whole_since(page: Page, at: float) -> bool:
+    """Whether it is whole, long enough after that for the loss to have been noticed."""
+    return time.monotonic() - at > 3 and whole_after(page, at) < float("inf")
+
+
+async def until(condition: Callable[[], object], what: str, timeout_sec: float = 40) -> None:
+    deadline = time.monotonic() + timeout_sec
+    while not condition():
+        assert time.monotonic() < deadline, f"not in time: {what}"
+        await asyncio.sleep(0.02)
+
+
+async def test_a_machine_that_joins_makes_no_view_partial(
+    own_redis: RedisServer, bus: EventBus
+) -> None:
+    """A fourth collector, by address and token: partitions move whole; then it is killed."""
+    port = free_port()
+    # The processes have one address for all of them: the one that is asked passes it on.
+    environment = {
+        "MONITORING_CLUSTER_TOKEN": TOKEN,
+        "MONITORING_CLUSTER_ADDRESS": f"http://127.0.0.1:{port}",
+    }
+    bridge = {"bus_url": own_redis.url, "redis_url": own_redis.url}
+    other_port = free_port()
+    fourth = AppProcess(
+        bridge,
+        port=other_port,
+        cluster_address=f"http://127.0.0.1:{other_port}",
+        cluster_token=TOKEN,
+    )
+    with ServedProcesses(own_redis.url, 3, ("--port", str(port)), environment) as several:
+        page, other = Page(several.ws_url), Page(f"ws://127.0.0.1:{other_port}")
+        running = [asyncio.create_task(page.run())]
+        load = Load(bus, per_sec=100).start()
+        await until(lambda: page.seen, "the page shows something")
+        await asyncio.to_thread(fourth.start)
+        try:
+            await asyncio.to_thread(several.wait_whole, 4)
+            running.append(asyncio.create_task(other.run()))
+            await until(
+                lambda: other.seen and other.seen[-1][1] > 0 and not other.seen[-1][2],
+                "the fourth shows all tasks",
+            )
+        finally:
+            killed_at = time.monotonic()
+            fourth.kill()
+        await asyncio.to_thread(several.wait_whole, 3)
+        count = await asyncio.to_thread(load.stop)
+        assert await asyncio.to_thread(bus.flush, 10)
+        await until(lambda: page.seen[-1][1:] == (count, False), "all tasks are shown")
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        for at, total, is_partial in page.seen:
+            assert not is_partial or at > killed_at, "partial while a member joined"
+            if not is_partial:
+                assert load.started_before(at - LAG_SEC) <= total <= count
+        assert several.stop() == 0
+
+
+def test_a_killed_parent_leaves_no_process_behind(own_redis: RedisServer) -> None:
+    """The processes read the end of their line to it, and stop by themselves."""
+    with ServedProcesses(own_redis.url, 2) as several:
+        children = several.children
+        several.kill_parent()
+        _, alive = psutil.wait_procs(children, 20)
+        assert alive == []
+
+
+def test_a_process_that_dies_is_started_again(own_redis: RedisServer) -> None:
+    """With one line in the log; meanwhile and after it the others answer."""
+    with ServedProcesses(own_redis.url, 2) as several:
+        victim = several.children[0]
+        os.kill(victim.pid, signal.SIGKILL)
+        wait_until(
+            lambda: len(several.children) == 2 and victim not in several.children,
+            "another process",
+        )
+        several.wait_whole(2)
+        assert several.errors().count("ended with code -9; it is started again") == 1
+        assert several.stop() == 0
