@@ -343,15 +343,15 @@ def _window_us(nodes: int, *, moves: bool = False) -> float:
     collector.feed._is_rebuilt = True
     load = Load("bench")
     collector.feed._take(list(load.beginning(nodes, 1)))  # type: ignore[arg-type]
-    collector._evaluate()
+    collector.answers.refresh()
     spent = []
     for step in range(200):
         collector.feed._take([*load.start(0), *load.end()])  # type: ignore[list-item]
-        collector._evaluate()
+        collector.answers.refresh()
         at = {"row": 60 * step if moves else nodes // 2}
         query = parse_query("tree", {"task": BIG, "at": at, "count": 60})
         started = time.process_time_ns()
-        collector._views.window(query, None)
+        collector.answers.window(query, None)
         spent.append((time.process_time_ns() - started) / 1e3)
     collector.bus.shutdown(1)
     return statistics.median(spent)
