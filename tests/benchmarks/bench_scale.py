@@ -1,7 +1,8 @@
 """
 How costs grow with what there is: exponents of growth, from 0 (not at all) to 1 (in proportion).
 
-``python -m tests.benchmarks scale``; the batches need a redis-server. An exponent is the slope of
+``python -m tests.benchmarks scale``; it also runs the rows of several processes and shards, so it
+needs a redis-server. An exponent is the slope of
 the logarithm of the cost over the logarithm of the size, by least squares over all sizes. All sizes
 of a row are measured in turn in one run, so a busy machine changes an exponent little.
 """
@@ -31,6 +32,13 @@ from otel_bridge.clock import SYSTEM_CLOCK
 from otel_bridge.publish.transports.base import Outgoing
 from otel_bridge.publish.transports.redis import RedisSender
 from otel_bridge.settings import BridgeSettings
+from tests.benchmarks import (
+    bench_batches,
+    bench_cluster,
+    bench_cluster_parts,
+    bench_shard_reads,
+    bench_shards,
+)
 from tests.benchmarks.bench_fanout import EVENT
 from tests.benchmarks.results import row
 from tests.support.redis_server import RedisServer
@@ -208,6 +216,14 @@ def main() -> None:
     _grown("broadcast over clients", clients, lambda n: _broadcast_us(n, 1), "<= 1")
     _grown("broadcast over filters", (10, 40, 160), lambda n: _broadcast_us(1600, n), "<= 1")
     _batches()
+    for bench in (
+        bench_batches,
+        bench_cluster,
+        bench_cluster_parts,
+        bench_shards,
+        bench_shard_reads,
+    ):
+        bench.main()
 
 
 if __name__ == "__main__":
