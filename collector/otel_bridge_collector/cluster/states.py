@@ -167,7 +167,8 @@ class States:
                     same = incarnations.get(one.key)
                     if same is not None and same.seen > one.seen:
                         one.seen = same.seen
-        state.model.sweep(now)
+        # Views read the index, which has no tasks before its first refresh.
+        state.view_state.refresh(now)
         state.is_ready = True
 
     def drop(self, partition: int) -> None:

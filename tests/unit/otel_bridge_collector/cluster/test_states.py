@@ -60,6 +60,21 @@ def test_a_state_is_not_shown_before_it_is_ready() -> None:
     assert states.ready() == {7}
 
 
+def test_a_state_shows_all_that_it_has_once_it_is_ready() -> None:
+    """A view that is computed right after has its tasks, without another refresh."""
+    states = States()
+    state = states.open(7)
+    for number in range(3):
+        one = event(number, "task_started", parent_task_id=f"t{number}", task_id="j")
+        state.model.apply(one, moment(number))
+    states.finish(state, moment(9))
+    for view, total in (("tasks", 3), ("overview", 3)):
+        query = parse_query(view, {})
+        shown = CATALOG[view].merge(states.parts(query, None, [7]), query.params)
+        counts = shown.head["tasks"] if view == "overview" else {"all": shown.head["total"]}
+        assert sum(counts.values()) == total
+
+
 def test_limits_are_shared_by_what_is_held() -> None:
     """One large partition may use what the others leave free; together they keep the limit."""
     states = States(limits=Limits(tasks=240))
