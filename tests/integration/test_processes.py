@@ -99,7 +99,7 @@ def compare(url: str, several: ServedProcesses) -> None:
     for view, params in VIEWS:
         for _ in range(2):
             wait_until(
-                partial(is_equal, url, several.url, view, params), f"{view} {params}", 10, 0.1
+                partial(is_equal, url, several.url, view, params), f"{view} {params}", 30, 0.1
             )
     one, _ = fresh(url, "overview", {})
     other, _ = fresh(several.url, "overview", {})
