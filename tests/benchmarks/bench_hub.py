@@ -35,7 +35,7 @@ def _row(what: str, value: str, goal: str = "") -> None:
     print(f"  {what:<66} {value:>14}  {goal}", flush=True)
 
 
-class _NullSink:
+class NullSink:
     def write(self, frames: bytes) -> None:
         pass
 
@@ -137,7 +137,7 @@ def _tick_us(clients: int, filters: int) -> float:
             if filters == 1
             else EventFilter.parse({"project_id": f"proj_{number % filters}"})
         )
-        hub.join(ClientSession(_NullSink(), wanted))
+        hub.join(ClientSession(NullSink(), wanted))
     data = EVENT.encode()
     begun = time.perf_counter()
     for tick in range(TICKS):

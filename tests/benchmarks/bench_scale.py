@@ -25,7 +25,6 @@ from otel_bridge_collector.stream.ring import Entry, ReplayRing
 from otel_bridge_collector.stream.sessions import ClientSession
 from otel_bridge_collector.views.catalog import Views, parse_query
 from otel_bridge_collector.views.state import ViewState
-from otel_bridge_collector.wire.close_codes import CloseCode
 from otel_bridge_collector.wire.filters import EventFilter
 
 from otel_bridge.clock import SYSTEM_CLOCK
@@ -40,6 +39,7 @@ from tests.benchmarks import (
     bench_shards,
 )
 from tests.benchmarks.bench_fanout import EVENT
+from tests.benchmarks.bench_hub import NullSink
 from tests.benchmarks.results import row
 from tests.support.redis_server import RedisServer
 
@@ -147,24 +147,13 @@ def _window_us(view: str, changed: int = 10) -> Callable[[int], float]:
 # --- raw clients ---------------------------------------------------------------------------------
 
 
-class _NullSink:
-    def write(self, frames: bytes) -> None:
-        pass
-
-    def buffered_bytes(self) -> int:
-        return 0
-
-    def close(self, code: CloseCode) -> None:
-        pass
-
-
 def _broadcast_us(clients: int, filters: int) -> float:
     """The processor's time of a tick of 8 events."""
     ring = ReplayRing("", 20_000)
     hub = Hub(ring, limit_bytes=1 << 22, timeout_sec=8, make_snapshot=lambda _: b"{}")
     for number in range(clients):
         projects = {} if filters == 1 else {"project_id": f"proj_{number % filters}"}
-        hub.join(ClientSession(_NullSink(), EventFilter.parse(projects)))
+        hub.join(ClientSession(NullSink(), EventFilter.parse(projects)))
     data = EVENT.encode()
     began = time.process_time()
     for tick in range(_TICKS):
