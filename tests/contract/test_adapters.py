@@ -227,6 +227,8 @@ def test_a_backend_has_one_tree(framework: str, redis_url: str) -> None:
             rig.start_worker()
             job = rig.submit("flaky", rig.path("marker"), research_task=name("task"))
             rig.wait_for("task_completed", job)
+            # The depth's metric is of the same reading, which may come after a short job.
+            rig.wait_for("queue_depth_update")
             rig.stop_worker()
         spans = {span.span_id: span for span in sink.spans()}
         assert len({span.trace_id for span in spans.values()}) == 1
