@@ -126,7 +126,7 @@ async def test_what_is_not_understood_is_no_member(cluster: Cluster) -> None:
 
 
 async def test_without_redis_a_member_keeps_what_it_knew(own_redis: RedisServer) -> None:
-    """An outage is told by ``failure``; members and owners stay those of the last answer."""
+    """``failure`` reports an outage; members and owners stay those of the last answer."""
     client = redis_asyncio.Redis.from_url(own_redis.url, socket_timeout=0.5)
     one = Membership("a", "unix:a", redis=client, keys=DEFAULT_KEYS)
     await one.renew()

@@ -98,7 +98,7 @@ def test_projects_are_those_that_a_fold_knows() -> None:
 
 
 def test_what_another_member_knows_joins_tasks() -> None:
-    """Two tasks of one trace are reported once; who is told of them has the same keys."""
+    """Two tasks of one trace are reported once; a member that joins them has the same keys."""
     owners, other = Owners(), Owners()
     events = [event(0, **fields) for fields in KNOWN]
     for one in events:

@@ -181,7 +181,7 @@ def test_events_of_workers_and_queues_are_folded_by_every_state_and_counted_once
 
 
 def test_a_repeat_is_left_out() -> None:
-    """An event with the id of an earlier one changes nothing, whoever holds its partition."""
+    """An event with the id of an earlier one changes nothing, in any partition."""
     one = event(1, "task_started", parent_task_id="t", task_id="j")
     ring = ReplayRing("e:0", 10)
     router = Router(RoutedEvents(()).states, ring)

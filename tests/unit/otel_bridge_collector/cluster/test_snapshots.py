@@ -115,7 +115,7 @@ def test_a_snapshot_of_many_states_is_that_of_one(seeds: list[int], seconds: int
 
 
 def test_what_is_no_part_is_refused() -> None:
-    """Bytes of another release, or of nobody, are one error that names what was read."""
+    """Bytes of another release, and random bytes, are one error that names what was read."""
     for read in (merge_numbers, merge_snapshots, lambda parts: merge_tasks(parts, 3)):
         with pytest.raises(PartError, match="no part of a snapshot"):
             read([b"\x93nothing of that"])

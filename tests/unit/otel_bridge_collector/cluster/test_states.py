@@ -43,7 +43,7 @@ def test_a_view_of_one_task_has_the_part_of_its_state() -> None:
 
 
 def test_events_have_one_part_of_the_ring() -> None:
-    """The ring has the events of all partitions, so their view has one part, whoever is asked."""
+    """The ring has the events of all partitions, so each member has one part of their view."""
     routed = jobs(5)
     query = parse_query("events", {})
     (part,) = routed.states.parts(query, None, [])

@@ -32,7 +32,7 @@ async def test_a_process_reports_once_and_notices_the_end_of_its_parent() -> Non
     ours.close()
     async with asyncio.timeout(5):
         await stop.wait()
-    line.note_up()  # to nobody
+    line.note_up()  # no process reads the line any more
     line.close()
     line.close()
 

@@ -43,7 +43,7 @@ def test_the_others_come_back_spread(rate: int, more: int) -> None:
 
 @pytest.mark.parametrize("count", [2_000, 10_000])
 def test_a_storm_is_over_after_the_time_that_its_rate_needs(count: int) -> None:
-    """Clients that come back when they were told are all in within count / (0.9 rate) + 2 s."""
+    """Clients that come back at their Retry-After are all in within count / (0.9 rate) + 2 s."""
     clock = FakeClock()
     admission = HandshakeAdmission(200, clock=clock)
     due, second, attempts = Counter({0: count}), 0, 0

@@ -58,7 +58,7 @@ def is_whole(collector: Collector) -> bool:
 
 
 async def test_a_silent_member_leaves_its_last_rows_and_the_view_says_so(redis_url: str) -> None:
-    """What it showed stays, greyed; and a view that nobody had seen before is partial too."""
+    """Rows that were shown stay and are named as old; a view that is new is partial too."""
     async with cluster_of(redis_url, 2) as members:
         await append(members[0], *tasks(*NAMES))
         here, there = members
