@@ -190,6 +190,14 @@ def _connect(port: int) -> socket.socket:
     return client
 
 
+def count_events(client: object, tails: dict[socket.socket, bytes]) -> int:
+    """Read what a client was sent; count its events, of which one may have begun in its tail."""
+    assert isinstance(client, socket.socket)
+    data = tails[client] + client.recv(1 << 20)
+    tails[client] = data[1 - len(MARK) :]
+    return data.count(MARK)
+
+
 def _messages_per_sec(kind: str, per_tick: int, ticks: int) -> float:
     """Messages a second that all clients together have read."""
     port = _free_port()
@@ -208,16 +216,12 @@ def _messages_per_sec(kind: str, per_tick: int, ticks: int) -> float:
             client.setblocking(False)
             tails[client] = b""
             selector.register(client, selectors.EVENT_READ)
-        seen, begun, keep = 0, 0.0, len(MARK) - 1
+        seen, begun = 0, 0.0
         while seen < expected:
             ready = selector.select(20)
             assert ready, f"{kind}: {seen} of {expected} messages came"
             for key, _ in ready:
-                found = key.fileobj
-                assert isinstance(found, socket.socket)
-                data = tails[found] + found.recv(1 << 20)
-                seen += data.count(MARK)
-                tails[found] = data[-keep:]
+                seen += count_events(key.fileobj, tails)
                 if not begun and seen:
                     begun = time.perf_counter()
         elapsed = time.perf_counter() - begun

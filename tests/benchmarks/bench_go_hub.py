@@ -24,7 +24,14 @@ from typing import Any, Final, NamedTuple
 
 import psutil
 
-from tests.benchmarks.bench_fanout import CLIENTS, EVENT, MARK, _connect, _free_port
+from tests.benchmarks.bench_fanout import (
+    CLIENTS,
+    EVENT,
+    MARK,
+    _connect,
+    _free_port,
+    count_events,
+)
 from tests.benchmarks.results import ROOT, row
 
 ROUNDS: Final = 5
@@ -131,17 +138,12 @@ def _read(tails: dict[socket.socket, bytes], expected: int) -> float:
         for client in tails:
             client.setblocking(False)
             selector.register(client, selectors.EVENT_READ)
-        seen, keep = sum(tail.count(MARK) for tail in tails.values()), len(MARK) - 1
+        seen = sum(tail.count(MARK) for tail in tails.values())
         begun = time.perf_counter()
         while seen < expected:
             ready = selector.select(20)
             assert ready, f"{seen} of {expected} messages came"
-            for key, _ in ready:
-                found = key.fileobj
-                assert isinstance(found, socket.socket)
-                data = tails[found] + found.recv(1 << 20)
-                seen += data.count(MARK)
-                tails[found] = data[-keep:]
+            seen += sum(count_events(key.fileobj, tails) for key, _ in ready)
     return expected / (time.perf_counter() - begun)
 
 

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +19,7 @@ from otel_bridge.events.model import MonitoringEvent
 from otel_bridge.publish.bus import EventBus
 from otel_bridge.settings import BridgeSettings
 from tests.support.app_server import AppProcess
+from tests.support.load import Load
 from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer
 from tests.support.served_processes import ServedProcesses
@@ -35,37 +35,20 @@ pytestmark = [
 ]
 
 
-class Load:
-    """Starts tasks 0, 1, 2, ... at a steady rate, from a thread of its own."""
+class TaskLoad(Load):
+    """Starts tasks 0, 1, 2, ... and notes when how many had been started."""
 
     def __init__(self, bus: EventBus, per_sec: int) -> None:
-        self.count = 0
+        super().__init__(bus, per_sec=per_sec)
         self.counts: list[tuple[float, int]] = []
-        """When how many had been started."""
-        self._bus = bus
-        self._per_sec = per_sec
-        self._is_stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def start(self) -> Load:
-        self._thread.start()
-        return self
+    def event(self, number: int) -> MonitoringEvent:
+        name = str(number)
+        fields = {"event_type": "task_started", "parent_task_id": name, "task_id": name}
+        return MonitoringEvent.model_validate(fields)
 
-    def stop(self) -> int:
-        self._is_stopping.set()
-        self._thread.join()
-        return self.count
-
-    def _run(self) -> None:
-        began = time.monotonic()
-        while not self._is_stopping.wait(0.005):
-            due = int((time.monotonic() - began) * self._per_sec)
-            while self.count < due:
-                name = str(self.count)
-                fields = {"event_type": "task_started", "parent_task_id": name, "task_id": name}
-                self._bus.publish(MonitoringEvent.model_validate(fields))
-                self.count += 1
-            self.counts.append((time.monotonic(), self.count))
+    def note_round(self) -> None:
+        self.counts.append((time.monotonic(), self.count))
 
     def started_before(self, at: float) -> int:
         """How many had been started by then."""
@@ -129,7 +112,7 @@ async def test_a_killed_process_costs_no_event_and_no_wrong_total(
         pages = [Page(several.ws_url) for _ in range(CLIENTS)]
         running = [asyncio.create_task(page.run()) for page in pages]
         await until(lambda: all(client.is_following for client in clients), "all follow")
-        load = Load(bus, per_sec=200).start()
+        load = TaskLoad(bus, per_sec=200).start()
         await until(lambda: all(page.seen for page in pages), "all pages show something")
         victim = several.children[1]
         killed_at = time.monotonic()
@@ -204,7 +187,7 @@ async def test_a_machine_that_joins_makes_no_view_partial(
     with ServedProcesses(own_redis.url, 3, ("--port", str(port)), environment) as several:
         page, other = Page(several.ws_url), Page(f"ws://127.0.0.1:{other_port}")
         running = [asyncio.create_task(page.run())]
-        load = Load(bus, per_sec=100).start()
+        load = TaskLoad(bus, per_sec=100).start()
         await until(lambda: page.seen, "the page shows something")
         await asyncio.to_thread(fourth.start)
         try:

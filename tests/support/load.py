@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections import defaultdict
+from typing import Self
 
 from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
 from otel_bridge.publish.bus import EventBus
@@ -33,7 +34,7 @@ class Load:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.count = 0
 
-    def start(self) -> Load:
+    def start(self) -> Self:
         self._thread.start()
         return self
 
@@ -43,19 +44,25 @@ class Load:
         self._thread.join()
         return self.count
 
+    def event(self, number: int) -> MonitoringEvent:
+        """The event of a number; another load has others."""
+        return MonitoringEvent(
+            event_type=MonitoringEventType.TASK_STARTED,
+            worker_id=self._name,
+            task_id=str(number),
+        )
+
+    def note_round(self) -> None:
+        """Called after each few of them; another load may note how many there are."""
+
     def _run(self) -> None:
         began = time.monotonic()
         while not self._is_stopping.is_set():
             due = int((time.monotonic() - began) * self._per_sec)
             while self.count < due:
-                self._bus.publish(
-                    MonitoringEvent(
-                        event_type=MonitoringEventType.TASK_STARTED,
-                        worker_id=self._name,
-                        task_id=str(self.count),
-                    )
-                )
+                self._bus.publish(self.event(self.count))
                 self.count += 1
+            self.note_round()
             self._is_stopping.wait(0.002)
 
 
