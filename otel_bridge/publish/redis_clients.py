@@ -16,23 +16,28 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
-from urllib.parse import unquote, urlencode, urlsplit
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import urlencode, urlsplit
 
 import redis
 import redis.asyncio
 import redis.asyncio.cluster
 import redis.asyncio.sentinel
 import redis.cluster
-import redis.connection
 import redis.sentinel
+from redis._parsers import AsyncCommandsParser
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisClusterException, RedisError
+from redis.retry import Retry
 
 from otel_bridge.errors import ConfigurationError
 from otel_bridge.publish.redis_options import (
     NO_HANDSHAKE,
+    MissingPartError,
+    MultiHostUrl,
     UnknownOptionError,
+    parse_multi_host,
     read_query,
     warn_of_ignored_options,
 )
@@ -57,30 +62,13 @@ REDIS_ERRORS: Final = (RedisError, RedisClusterException, OSError)
 """What a client raises when Redis cannot be reached or answers with an error."""
 _ALIASES: Final = {"valkey": "redis", "valkeys": "rediss"}
 _SERVERS: Final = ("redis", "rediss", *_ALIASES)
-_SINGLE_SERVER: Final = ("redis", "rediss", "unix")
 REDIS_SCHEMES: Final = (
     "unix",
     *(f"{server}{kind}" for kind in ("", "+sentinel", "+cluster") for server in _SERVERS),
 )
 """The schemes that ``connect`` and ``connect_async`` accept."""
-_PORTS: Final = {"sentinel": 26379, "cluster": 6379}
-"""Default ports."""
-
-
-class _MissingPartError(ValueError):
-    """Raised when a URL lacks a usable part; its message quotes nothing of the URL."""
-
-
-class _MultiHostUrl(NamedTuple):
-    """The parts of a URL for Sentinels or a Cluster."""
-
-    kind: str
-    """``sentinel`` or ``cluster``."""
-    hosts: list[tuple[str, int]]
-    service: str
-    database: int
-    credentials: dict[str, Any]
-    sentinel_password: str | None
+_START_RETRIES: Final = 3
+"""How often a Cluster's client that connects asks a further master, each chosen at random."""
 
 
 def is_redis(url: str) -> bool:
@@ -112,13 +100,13 @@ def check_url(url: str, variable: str = "REDIS_URL") -> None:
     try:
         normal = _normal(url)
         _, ignored = read_query(urlsplit(normal).query)
-        if _parse_multi_host(normal) is None:
+        if parse_multi_host(normal) is None:
             with redis.Redis.from_url(_single_server_url(normal)) as client:
                 # The connection is created but not opened: only this checks the query of the URL.
                 client.connection_pool.make_connection()
     except (TypeError, ValueError, redis.RedisError) as error:
         # The message of a library may quote a part of the URL, and so of the password.
-        is_ours = isinstance(error, _MissingPartError | UnknownOptionError)
+        is_ours = isinstance(error, MissingPartError | UnknownOptionError)
         raise ConfigurationError(
             f"{variable}={redact_url(url)} is not a Redis URL: "
             f"{error if is_ours else 'it cannot be read'}",
@@ -137,7 +125,7 @@ def _normal(url: str) -> str:
     if kind or server != "unix":
         addresses = urlsplit(f"//{rest}").netloc.rpartition("@")[2].split(",")
         if not all(is_host_name(urlsplit(f"//{one}").hostname or "") for one in addresses):
-            raise _MissingPartError("its host is no host name")
+            raise MissingPartError("its host is no host name")
     return f"{_ALIASES.get(server, server)}{plus}{kind}://{rest}"
 
 
@@ -149,10 +137,10 @@ def _single_server_url(url: str) -> str:
     path = urlsplit(base).path
     if base.startswith("unix://"):
         if not path:
-            raise _MissingPartError("it names no socket")
+            raise MissingPartError("it names no socket")
     elif not re.fullmatch(r"/?|/[0-9]+", path):
         # redis-py would use database 0.
-        raise _MissingPartError("its database is not a number")
+        raise MissingPartError("its database is not a number")
     return f"{base}?{urlencode(used)}" if used else base
 
 
@@ -188,13 +176,11 @@ def connect(url: str, **options: Any) -> Any:
     """
     url = _normal(url)
     options = _options_for(url, options)
-    parsed = _parse_multi_host(url)
+    parsed = parse_multi_host(url)
     if parsed is None:
         return redis.Redis.from_url(_single_server_url(url), **options)
     if parsed.kind == "cluster":
-        node: Any = redis.cluster.ClusterNode
-        nodes = [node(host, port) for host, port in parsed.hosts]
-        return redis.RedisCluster(startup_nodes=nodes, **parsed.credentials, **options)
+        return _cluster_client(parsed.hosts, **parsed.credentials, **options)
     make: Any = redis.sentinel.Sentinel
     sentinels = make(parsed.hosts, sentinel_kwargs=_sentinel_options(parsed, options))
     return sentinels.master_for(parsed.service, db=parsed.database, **parsed.credentials, **options)
@@ -222,16 +208,68 @@ def connect_async(url: str, **options: Any) -> Any:
     """
     url = _normal(url)
     options = _options_for(url, options)
-    parsed = _parse_multi_host(url)
+    parsed = parse_multi_host(url)
     if parsed is None:
         return redis.asyncio.Redis.from_url(_single_server_url(url), **options)
     options.pop("single_connection_client", None)
     if parsed.kind == "cluster":
-        nodes = [redis.asyncio.cluster.ClusterNode(host, port) for host, port in parsed.hosts]
-        return redis.asyncio.RedisCluster(startup_nodes=nodes, **parsed.credentials, **options)
+        return _AsyncCluster(parsed.hosts, **parsed.credentials, **options)
     make: Any = redis.asyncio.sentinel.Sentinel
     sentinels = make(parsed.hosts, sentinel_kwargs=_sentinel_options(parsed, options))
     return sentinels.master_for(parsed.service, db=parsed.database, **parsed.credentials, **options)
+
+
+# --- a Cluster with a master away -----------------------------------------------------------------
+
+# Before its first command, redis-py's client of a Cluster asks the master of the first slots for
+# the commands that Redis has. If that one is away and has no replica, each new client fails for
+# ever, whichever master its command is for. Publishers that had to connect again buffered until
+# the master was back, and collectors renewed no lease. So here another master is asked.
+
+
+def _cluster_client(hosts: Sequence[tuple[str, int]], **options: Any) -> Any:
+    make_node: Any = redis.cluster.ClusterNode
+    nodes = [make_node(host, port) for host, port in hosts]
+    retry = options.get("retry")
+    # redis-py 5 makes three more attempts whatever this option says.
+    if retry is not None and not redis.__version__.startswith("5."):
+        options["retry"] = Retry(NoBackoff(), _START_RETRIES)
+    client = redis.RedisCluster(startup_nodes=nodes, **options)
+    if retry is not None:
+        client.set_retry(retry)
+    return client
+
+
+class _AsyncCluster(redis.asyncio.RedisCluster):
+    def __init__(self, hosts: Sequence[tuple[str, int]], **options: Any) -> None:
+        nodes = [redis.asyncio.cluster.ClusterNode(host, port) for host, port in hosts]
+        super().__init__(startup_nodes=nodes, **options)
+        self.commands_parser = _CommandsParser(self)
+
+    async def execute_command(self, *args: Any, **kwargs: Any) -> Any:
+        # redis-py 8.1 sends the first command to a random master, before it knows the slots.
+        await self.initialize()
+        return await super().execute_command(*args, **kwargs)
+
+
+class _CommandsParser(AsyncCommandsParser):
+    """Knows Redis' commands from the first master that answers."""
+
+    __slots__ = ("_client",)
+
+    def __init__(self, client: Any) -> None:
+        super().__init__()
+        self._client = client
+
+    async def initialize(self, node: Any = None) -> None:
+        try:
+            await super().initialize(node)
+        except REDIS_ERRORS:
+            for other in self._client.get_primaries():
+                if other is not node:
+                    with contextlib.suppress(*REDIS_ERRORS):
+                        return await super().initialize(other)
+            raise
 
 
 def close(client: Any) -> None:
@@ -307,7 +345,7 @@ def cluster_hosts(url: str) -> list[tuple[str, int]]:
     Raises:
         ValueError: The URL cannot be used.
     """
-    parsed = _parse_multi_host(_normal(url))
+    parsed = parse_multi_host(_normal(url))
     return [] if parsed is None or parsed.kind != "cluster" else parsed.hosts
 
 
@@ -326,61 +364,16 @@ def connect_node(url: str, host: str, port: int, **options: Any) -> Any:
     Raises:
         ValueError: The URL cannot be used.
     """
-    parsed = _parse_multi_host(_normal(url))
+    parsed = parse_multi_host(_normal(url))
     if parsed is None or parsed.kind != "cluster":
-        raise _MissingPartError("it is not the URL of a Cluster")
+        raise MissingPartError("it is not the URL of a Cluster")
     options = _options_for(url, options)
     return redis.asyncio.Redis(host=host, port=port, **parsed.credentials, **options)
 
 
-def _sentinel_options(parsed: _MultiHostUrl, options: Mapping[str, Any]) -> dict[str, Any]:
+def _sentinel_options(parsed: MultiHostUrl, options: Mapping[str, Any]) -> dict[str, Any]:
     names = ("socket_timeout", "socket_connect_timeout", "retry", *NO_HANDSHAKE)
     found = {name: options[name] for name in names if name in options}
     if parsed.sentinel_password is not None:
         found["password"] = parsed.sentinel_password
     return found
-
-
-def _parse_multi_host(url: str) -> _MultiHostUrl | None:
-    """Parse a normal URL for Sentinels or a Cluster; None for a URL of one server."""
-    scheme, _, rest = url.partition("://")
-    if scheme in _SINGLE_SERVER or scheme not in REDIS_SCHEMES:
-        return None
-    kind = scheme.partition("+")[2]
-    parts = urlsplit(f"//{rest}")
-    login, _, addresses = parts.netloc.rpartition("@")
-    hosts = []
-    for address in addresses.split(","):
-        one = urlsplit(f"//{address}")
-        if not one.hostname:
-            raise _MissingPartError("it names no host")
-        hosts.append((one.hostname, one.port or _PORTS[kind]))
-    used, _ = read_query(parts.query)
-    sentinel_password = used.pop("sentinel_password", None)
-    if "db" in used:
-        raise _MissingPartError("its database belongs into the path, after the service")
-    # redis-py's own parser gives each option its type.
-    parse_options: Any = redis.connection.parse_url
-    credentials: dict[str, Any] = parse_options(f"redis://?{urlencode(used)}")
-    user, _, password = login.partition(":")
-    if password:
-        credentials["password"] = unquote(password)
-        if user:
-            credentials["username"] = unquote(user)
-    if scheme.startswith("rediss"):
-        credentials["ssl"] = True
-    elif any(name.startswith("ssl_") for name in used):
-        raise _MissingPartError("its ssl_ options need rediss")
-    path = [part for part in parts.path.split("/") if part]
-    if kind == "cluster" and path:
-        raise _MissingPartError("a Cluster has no databases")
-    if kind == "sentinel" and not path:
-        raise _MissingPartError("it names no service that the Sentinels know")
-    return _MultiHostUrl(
-        kind,
-        hosts,
-        unquote(path[0]) if path else "",
-        int(path[1]) if len(path) > 1 else 0,
-        credentials,
-        sentinel_password,
-    )

@@ -1,5 +1,5 @@
 """
-Options of Redis connections: ours, and those that a URL may carry in its query.
+Options of Redis connections: ours, and those that a URL carries in its query and elsewhere.
 
 ``REDIS_URL`` is often shared with other programs, whose options would break these connections: a
 ``socket_timeout`` shorter than a blocking read, answers decoded to text, another protocol, a limit
@@ -14,10 +14,11 @@ import functools
 import inspect
 import logging
 from collections.abc import Mapping
-from typing import Any, Final
-from urllib.parse import parse_qsl
+from typing import Any, Final, NamedTuple
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 import redis
+import redis.connection
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -25,14 +26,19 @@ from otel_bridge.urls import redact_url
 
 __all__ = [
     "NO_HANDSHAKE",
+    "MissingPartError",
+    "MultiHostUrl",
     "UnknownOptionError",
     "connection_options",
+    "parse_multi_host",
     "read_query",
     "warn_of_ignored_options",
 ]
 
 logger = logging.getLogger(__name__)
 
+_PORTS: Final = {"sentinel": 26379, "cluster": 6379}
+"""Default ports."""
 _USED: Final = frozenset({"db", "username", "password", "client_name", "sentinel_password"})
 _IGNORED: Final = frozenset(
     {
@@ -47,8 +53,24 @@ _IGNORED: Final = frozenset(
 )
 
 
+class MissingPartError(ValueError):
+    """Raised when a URL lacks a usable part; its message quotes nothing of the URL."""
+
+
 class UnknownOptionError(ValueError):
     """Raised when a query has an option that redis-py does not know; the message quotes nothing."""
+
+
+class MultiHostUrl(NamedTuple):
+    """The parts of a URL for Sentinels or a Cluster."""
+
+    kind: str
+    """``sentinel`` or ``cluster``."""
+    hosts: list[tuple[str, int]]
+    service: str
+    database: int
+    credentials: dict[str, Any]
+    sentinel_password: str | None
 
 
 def _no_handshake() -> dict[str, Any]:
@@ -118,6 +140,63 @@ def read_query(query: str) -> tuple[dict[str, str], list[str]]:
         else:
             raise UnknownOptionError("it has an option that is none of redis-py's")
     return used, ignored
+
+
+def parse_multi_host(url: str) -> MultiHostUrl | None:
+    """
+    Parse the URL of Sentinels or of a Cluster.
+
+    Args:
+        url: With ``redis`` or ``rediss``, not ``valkey``.
+
+    Returns:
+        Its parts; None for a URL of one server.
+
+    Raises:
+        MissingPartError, UnknownOptionError: Says which part cannot be used.
+        ValueError: It cannot be read.
+    """
+    scheme, _, rest = url.partition("://")
+    server, _, kind = scheme.partition("+")
+    if server not in ("redis", "rediss") or kind not in _PORTS:
+        return None
+    parts = urlsplit(f"//{rest}")
+    login, _, addresses = parts.netloc.rpartition("@")
+    hosts = []
+    for address in addresses.split(","):
+        one = urlsplit(f"//{address}")
+        if not one.hostname:
+            raise MissingPartError("it names no host")
+        hosts.append((one.hostname, one.port or _PORTS[kind]))
+    used, _ = read_query(parts.query)
+    sentinel_password = used.pop("sentinel_password", None)
+    if "db" in used:
+        raise MissingPartError("its database belongs into the path, after the service")
+    # redis-py's own parser gives each option its type.
+    parse_options: Any = redis.connection.parse_url
+    credentials: dict[str, Any] = parse_options(f"redis://?{urlencode(used)}")
+    user, _, password = login.partition(":")
+    if password:
+        credentials["password"] = unquote(password)
+        if user:
+            credentials["username"] = unquote(user)
+    if scheme.startswith("rediss"):
+        credentials["ssl"] = True
+    elif any(name.startswith("ssl_") for name in used):
+        raise MissingPartError("its ssl_ options need rediss")
+    path = [part for part in parts.path.split("/") if part]
+    if kind == "cluster" and path:
+        raise MissingPartError("a Cluster has no databases")
+    if kind == "sentinel" and not path:
+        raise MissingPartError("it names no service that the Sentinels know")
+    return MultiHostUrl(
+        kind,
+        hosts,
+        unquote(path[0]) if path else "",
+        int(path[1]) if len(path) > 1 else 0,
+        credentials,
+        sentinel_password,
+    )
 
 
 def warn_of_ignored_options(url: str, ignored: list[str]) -> None:

@@ -22,8 +22,9 @@ from otel_bridge.orchestration.queue.leases import synchronous_client
 from otel_bridge.orchestration.queue.task_queue import TaskQueue
 from otel_bridge.orchestration.queue.task_types import QueuedJob
 from otel_bridge.publish.bus import EventBus
-from otel_bridge.publish.redis_clients import close, connect
+from otel_bridge.publish.redis_clients import aclose, close, connect, connect_async
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS
+from otel_bridge.publish.redis_options import connection_options
 from otel_bridge.publish.transports.base import SpanLines
 from otel_bridge.publish.transports.redis import RedisSender
 from otel_bridge.settings import BridgeSettings
@@ -194,6 +195,28 @@ def test_a_cluster_by_the_wrong_url_says_so(caplog: pytest.LogCaptureFixture) ->
             wait_until(lambda: fetch(f"{site.url}/readyz").status == 503, "the reason")
             assert "write redis+cluster://" in fetch(f"{site.url}/readyz").json()["append"]
     assert "heartbeat keys cannot be written" in caplog.text
+
+
+@pytest.mark.parametrize("is_frozen", [pytest.param(False, marks=pytest.mark.chaos), True])
+async def test_new_clients_of_a_cluster_whose_master_is_away(is_frozen: bool) -> None:
+    """Whichever master was killed or frozen, a client that connects then uses the two others."""
+    options = connection_options(0.3, 0.3)
+    with RedisCluster(has_replicas=False, cluster_require_full_coverage="no") as cluster:
+        keys = {cluster.owner(f"{number}"): f"{number}" for number in range(30)}
+        assert len(keys) == 3
+        for away in cluster.servers:
+            (away.stop if is_frozen else away.kill)()
+            with closing(connect(cluster.url, **options)) as client:
+                for server, key in keys.items():
+                    if server is not away:
+                        assert client.execute_command("EVAL", "return 1", 1, key) == 1
+            asynchronous = connect_async(cluster.url, **options)
+            for server, key in keys.items():
+                if server is not away:
+                    await asynchronous.set(key, "x")
+            await aclose(asynchronous)
+            (away.resume if is_frozen else away.start)()
+            cluster.wait_until_whole()
 
 
 DENIALS: list[tuple[str, ...]] = [("-eval", "-evalsha"), ("-xadd",)]

@@ -163,7 +163,7 @@ class RedisCluster:
         )
         for number, server in enumerate(self.servers[3:]):
             self._ask(server, "CLUSTER", "REPLICATE", ids[number])
-        wait_until(lambda: all(self._is_ok(server) for server in self.servers), "the Cluster")
+        self.wait_until_whole()
         wait_until(lambda: all(self._is_linked(s) for s in self.servers[3:]), "the replicas")
 
     def _ask(self, server: RedisServer, *command: str) -> Any:
@@ -176,6 +176,10 @@ class RedisCluster:
 
     def _is_ok(self, server: RedisServer) -> bool:
         return b"cluster_state:ok" in self._ask(server, "CLUSTER", "INFO")
+
+    def wait_until_whole(self) -> None:
+        """Returns when each node says that the Cluster works, e.g. after one was started again."""
+        wait_until(lambda: all(self._is_ok(server) for server in self.servers), "the Cluster")
 
     def _is_linked(self, server: RedisServer) -> bool:
         return b"master_link_status:up" in self._ask(server, "INFO", "replication")
