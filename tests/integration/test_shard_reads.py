@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from zlib import crc32
 
 import pytest
+from otel_bridge_collector.log.decoding import decode_entries
+from otel_bridge_collector.stream.hub import Hub
+from otel_bridge_collector.stream.resume import Resumer
+from otel_bridge_collector.stream.ring import ReplayRing
+from otel_bridge_collector.stream.sessions import ClientSession
+from otel_bridge_collector.wire.filters import ALL_EVENTS
 
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from otel_bridge.publish.shards.layout import TAGS
+from otel_bridge.publish.transports.sharded.log_receiver import RedisLogReceiver
+from otel_bridge.settings import BridgeSettings
+from tests.support.clocks import ServerClock
 from tests.support.redis_groups import RedisCluster
 from tests.support.redis_server import Kind, RedisServer
-from tests.support.shard_log import Hopping, prove_no_hole_and_no_double, set_shards
+from tests.support.shard_log import Hopping, names_in, prove_no_hole_and_no_double, set_shards
 from tests.support.sharded_load import Producer
+from tests.support.sinks import RecordingSink
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.redis, pytest.mark.timeout(180)]
 
@@ -48,6 +62,44 @@ async def test_clients_that_hop_miss_nothing_of_a_cluster(stack: ExitStack) -> N
     async with Hopping(cluster.url) as stage:
         await stage.more(40)
         prove_no_hole_and_no_double(stage, await stage.finish())
+
+
+async def test_a_client_resumes_while_a_clock_is_behind(stack: ExitStack) -> None:
+    """
+    It gets what lies between its position and the ring, although readers may not give it out yet.
+
+    So it is after a clock was set back: entries of the last seconds are in the log, and in rings.
+    """
+    server = stack.enter_context(RedisServer())
+    set_shards(server.url, 2)
+    soon = time.time_ns() // 1_000_000 + 500
+    with server.client() as client:
+        for number in range(20):
+            stream = DEFAULT_KEYS.log_stream(TAGS[number % 2])
+            event = {"event_type": "task_started", "event_id": str(number), "task_id": str(number)}
+            client.xadd(stream, {"e": json.dumps(event)}, f"{soon + number}-0")
+    receiver = RedisLogReceiver(server.url, BridgeSettings(redis_url=server.url))
+    entries = list(await receiver.read_back(20))[::-1]
+    ring = ReplayRing(entries[9].position, 100)
+    for entry in decode_entries(entries[10:], max_bytes=8192):
+        ring.append(entry)
+    hub = Hub(ring, limit_bytes=10**9, timeout_sec=60, make_snapshot=lambda event_filter: b"{}")
+
+    async def wait_advance(timeout_sec: float) -> bool:
+        await asyncio.sleep(0.01)
+        return True
+
+    resumer = Resumer(
+        lambda: receiver,
+        decode=partial(decode_entries, max_bytes=8192),
+        wait_advance=wait_advance,
+        hub=hub,
+        slow_after_sec=60,
+    )
+    sink = RecordingSink()
+    await resumer.join(ClientSession(sink, ALL_EVENTS), entries[3].position)
+    assert names_in(sink) == [str(number) for number in range(4, 20)]
+    await resumer.close()
 
 
 # --- longer ---------------------------------------------------------------------------------------
@@ -131,6 +183,57 @@ def holes_in(run: Sequence[str], producers: Sequence[Producer]) -> list[str]:
         if numbers and numbers != list(range(numbers[0], numbers[0] + len(numbers))):
             found.append(name)
     return found
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("kind", ["redis", "valkey"])
+async def test_the_clocks_of_the_masters_differ(kind: Kind, stack: ExitStack) -> None:
+    """
+    One clock is 1.7 s behind and one 0.7 s ahead: readers wait, and there is no hole or double.
+
+    A reader measures how far each clock is off.
+    """
+    clocks = [stack.enter_context(ServerClock(offset)) for offset in (-1.7, 0.7)]
+    cluster = stack.enter_context(RedisCluster(kind, has_replicas=False, clocks=clocks))
+    set_shards(cluster.url, 8)
+    async with Hopping(cluster.url, producers=5) as stage:
+        await stage.more(150)
+        set_shards(cluster.url, 4)
+        await stage.more(150)
+        prove_no_hole_and_no_double(stage, await stage.finish())
+        status = stage.collectors[0].receivers[0].shard_status
+        assert status is not None
+        assert sorted(map(round, status.skew_sec().values())) == [-2, 0, 1]
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("kind", ["redis", "valkey"])
+async def test_the_clock_of_a_master_is_set_back(kind: Kind, stack: ExitStack) -> None:
+    """
+    It goes back by 2 s, as an NTP daemon may do: every event comes, once between two gaps.
+
+    Redis gives no id before the last one in the same stream, so nothing is late on a shard in use.
+    """
+    clock = stack.enter_context(ServerClock(0.0))
+    cluster = stack.enter_context(RedisCluster(kind, has_replicas=False, clocks=[clock]))
+    set_shards(cluster.url, 8)
+    async with Hopping(cluster.url, producers=6) as stage:
+        await stage.more(100)
+        clock.set(-2.0)
+        with cluster.servers[0].client() as client:
+            wait_until(lambda: client.time()[0] < time.time() - 0.5, "the clock")
+        await stage.more(100)
+        clock.set(0.0)
+        await stage.more(100)
+        sent = await stage.finish()
+        for collector in stage.collectors:
+            assert sorted(collector.order()) == sent
+            assert {reason for reason, _ in collector.gaps()} <= {"clock"}
+        for client in stage.clients:
+            assert {reason for reason, _ in client.gaps} <= {"clock"}
+            for run in client.runs:
+                assert len(run) == len(set(run))
+                assert client.gaps or holes_in(run, stage.producers) == []
 
 
 @pytest.mark.chaos

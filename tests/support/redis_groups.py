@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +12,7 @@ from typing import Any, Final, Self
 
 import redis
 
+from tests.support.clocks import ServerClock
 from tests.support.ports import free_port
 from tests.support.redis_server import DATABASES, Kind, RedisServer, require_redis_server
 from tests.support.waiting import wait_until
@@ -106,6 +108,7 @@ class RedisCluster:
         kind: Which server to run.
         has_replicas: False: three masters alone; a dead one is away until it is started again.
         is_durable: Keep an append-only file, so that a restart loses nothing acknowledged.
+        clocks: Of the first servers; the others have this machine's.
         options: Further command-line options of each server.
     """
 
@@ -115,9 +118,11 @@ class RedisCluster:
         *,
         has_replicas: bool = True,
         is_durable: bool = False,
+        clocks: Sequence[ServerClock] = (),
         **options: str,
     ) -> None:
         self._kind: Kind = kind
+        self._clocks = clocks
         self._is_durable = is_durable
         self._size = 6 if has_replicas else 3
         self._options = options
@@ -149,7 +154,10 @@ class RedisCluster:
                 **self._options,
             }
             assert DATABASES > 1
-            server = RedisServer(kind=self._kind, is_durable=self._is_durable, **options)
+            clock = self._clocks[number] if number < len(self._clocks) else None
+            server = RedisServer(
+                kind=self._kind, is_durable=self._is_durable, clock=clock, **options
+            )
             self.servers.append(self._stack.enter_context(server))
         ids = [self._ask(server, "CLUSTER", "MYID").decode() for server in self.servers]
         first = self.servers[0]

@@ -22,6 +22,7 @@ from typing import Any, Literal
 import pytest
 import redis
 
+from tests.support.clocks import ServerClock
 from tests.support.ports import free_port
 
 __all__ = [
@@ -92,10 +93,19 @@ class RedisServer:
     Args:
         is_durable: Keep an append-only file, so that a restart loses nothing acknowledged.
         kind: Which server to run.
+        clock: Its own clock; None: this machine's.
         options: Further command-line options, ``maxmemory="2mb"``.
     """
 
-    def __init__(self, *, is_durable: bool = False, kind: Kind = "redis", **options: str) -> None:
+    def __init__(
+        self,
+        *,
+        is_durable: bool = False,
+        kind: Kind = "redis",
+        clock: ServerClock | None = None,
+        **options: str,
+    ) -> None:
+        self._env = None if clock is None else clock.env
         self._executable = require_redis_server(kind)
         self._directory = tempfile.TemporaryDirectory(prefix="otel-bridge-redis-")
         self._options = {
@@ -131,7 +141,9 @@ class RedisServer:
                 word for name, value in self._options.items() for word in (f"--{name}", value)
             ]
             self._process = subprocess.Popen(
-                [self._executable, "--port", str(port), *arguments], stdout=subprocess.DEVNULL
+                [self._executable, "--port", str(port), *arguments],
+                stdout=subprocess.DEVNULL,
+                env=self._env,
             )
             if self._answers(port):
                 self.port = port

@@ -40,6 +40,7 @@ __all__ = [
     "HoppingClient",
     "PacedReceiver",
     "ShardCollector",
+    "names_in",
     "prove_no_hole_and_no_double",
     "set_shards",
 ]

@@ -228,17 +228,21 @@ class Resumer:
         collectors do not have it in their rings. A quiet log would be waited for in vain.
 
         Args:
-            position: The log has nothing after it.
+            position: The log has nothing after it that may be given out. It may have entries: when
+                a clock was set back, those of the last seconds wait until it is there again.
             low_watermark: Of the ring, before that was known.
         """
         async with self._lock:
             found = await self._receiver.read_back(1, before=position_after(position))
-        if not found:
-            return None
-        newest = found[0].position
-        if self._hub.ring.holds(newest):
-            return newest
-        return low_watermark if is_passed(newest, low_watermark) else None
+            if not found:
+                return None
+            newest = found[0].position
+            if self._hub.ring.holds(newest):
+                return newest
+            if not is_passed(newest, low_watermark):
+                return None
+            found = await self._receiver.read_back(1, before=position_after(low_watermark))
+        return low_watermark if found and is_passed(found[0].position, position) else None
 
     async def _send(self, session: ClientSession, entries: list[Entry]) -> None:
         self._hub.counters.events_out += session.send_entries(entries)
