@@ -245,11 +245,12 @@ def stop_worker(heartbeat: WorkerHeartbeat | None, depths: DepthSampler | None =
 
 class DepthSampler:
     """
-    Publishes how many jobs wait in a worker's queues, every 5 s, by one process for each queue.
+    Publishes how many jobs wait in a worker's queues, by one process for each queue.
 
     Created by an adapter when a worker starts; ``start()`` and ``stop()`` drive it and never raise.
-    Each sample runs on a thread of its own; one that takes longer than 5 s delays the next. A lock
-    of each queue, in the Redis of the settings, keeps other processes from sampling it for 4.5 s;
+    A sample is taken every ``queue_depth_interval_sec`` of the settings, 5 s by default. Each runs
+    on a thread of its own; one that takes longer than the interval delays the next. A lock of each
+    queue, in the Redis of the settings, keeps other processes from sampling it for 0.9 of it;
     without a Redis, or while it cannot be reached, every process samples. If ``names`` or ``read``
     raises, nothing is published of that sample, and the first failure in a row is logged.
 
@@ -266,7 +267,7 @@ class DepthSampler:
 
     def start(self) -> None:
         """
-        Take the first sample at once on another thread, then one every 5 s until ``stop()``.
+        Take the first sample at once on another thread, then one each interval until ``stop()``.
 
         Returns without waiting; an error of a sample is logged. Does nothing before
         ``configure()``, while monitoring is off, and when it has started already.
@@ -284,6 +285,7 @@ class DepthSampler:
             timer=bridge.timer,
             bus=bridge.bus,
             otel_metrics=bridge.otel_metrics,
+            interval_sec=bridge.settings.queue_depth_interval_sec,
         )
         self._sampler.start()
 

@@ -223,6 +223,20 @@ def test_queues_are_read_one_by_one(seen: Seen) -> None:
     assert [event["counts"] for event in seen.events()] == [{"a": 1, "bb": 2}]
 
 
+def test_queues_are_read_each_interval_of_the_settings(
+    make_settings: Callable[..., BridgeSettings],
+) -> None:
+    """Ten samples come within the deadline, in which the default of 5 s allows five."""
+    name = f"adapters-{next(_names)}"
+    settings = make_settings(bus_url=f"memory://{name}", queue_depth_interval_sec=0.01)
+    bridge = otel_bridge.configure(tracer_provider=TracerProvider(), settings=settings)
+    depths = DepthSampler(lambda: ["a"], lambda name: 1)
+    depths.start()
+    wait_until(lambda: len(memory_log(name).newest(100, None)) >= 10, "ten samples")
+    stop_worker(None, depths)
+    bridge.shutdown()
+
+
 def test_a_queue_is_read_by_priority(seen: Seen) -> None:
     """A broker with priorities gives a mapping; the event has the sum and the mapping."""
     depths = DepthSampler(lambda: ["a"], lambda name: {"0": 1, "9": 2})
