@@ -100,6 +100,7 @@ class TaskRig:
             **os.environ,
             "REDIS_URL": redis_url,
             "MONITORING_HEARTBEAT_INTERVAL_SEC": "0.5",
+            "MONITORING_QUEUE_DEPTH_INTERVAL_SEC": "0.5",
             "OTEL_TRACES_EXPORTER": "none",
             "dramatiq_queue_prefetch": "1",
             "PYTHONPATH": str(ROOT),
