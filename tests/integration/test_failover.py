@@ -65,7 +65,15 @@ class Load:
         self.bus.shutdown(2)
 
 
-@pytest.fixture(params=["sentinel", "cluster", "valkey-sentinel", "valkey-cluster"])
+# Each server and each kind of group once by default, as one takes 10 s; `make chaos` has the rest.
+@pytest.fixture(
+    params=[
+        "sentinel",
+        "valkey-cluster",
+        pytest.param("cluster", marks=pytest.mark.chaos),
+        pytest.param("valkey-sentinel", marks=pytest.mark.chaos),
+    ]
+)
 def group(request: pytest.FixtureRequest) -> Iterator[SentinelGroup | RedisCluster]:
     kind: Kind = "valkey" if request.param.startswith("valkey") else "redis"
     make = SentinelGroup if request.param.endswith("sentinel") else RedisCluster

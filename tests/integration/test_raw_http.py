@@ -7,7 +7,7 @@ import itertools
 import logging
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 
 import psutil
 import pytest
@@ -107,29 +107,34 @@ LINGERING = {
 }
 
 
-@pytest.mark.parametrize("case", LINGERING)
-def test_no_connection_lingers(site: AppServer, case: str) -> None:
+def test_no_connection_lingers(site: AppServer) -> None:
     """What is sent after an answer does not keep the connection past the head's time-out."""
-    first, then = LINGERING[case]
-    with closing(link(site, first)) as connection:
-        assert status(connection.recv(1 << 16)) in (200, 401)
-        connection.sendall(then)
-        read_all(connection)  # a time-out is the failure
+    with ExitStack() as stack:
+        opened = []
+        for first, then in LINGERING.values():
+            opened.append(stack.enter_context(closing(link(site, first))))
+            assert status(opened[-1].recv(1 << 16)) in (200, 401)
+            opened[-1].sendall(then)
+        for connection in opened:
+            read_all(connection)  # a time-out is the failure
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("end", ["close", "keep-alive"])
-def test_an_answer_that_is_not_read(site: AppServer, size: int, end: str) -> None:
+def test_an_answer_that_is_not_read(site: AppServer) -> None:
     """The page's files need no token: a client that asks for them and reads nothing is closed."""
-    with socket.socket() as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.connect(("127.0.0.1", site.port))
-        head = f"GET /assets/{size}.js HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\n"
-        connection.sendall(f"{head}Connection: {end}\r\n\r\n".encode())
-        wait_until(lambda: _connections_of(site) > 0, "the connection")
-        wait_until(
-            lambda: _connections_of(site) == 0, "the connection to be closed", timeout_sec=15
-        )
+    opened: list[tuple[socket.socket, int]] = []
+    with ExitStack() as stack:
+        for size, end in itertools.product(SIZES, ("close", "keep-alive")):
+            connection = stack.enter_context(socket.socket())
+            connection.settimeout(10)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect(("127.0.0.1", site.port))
+            head = f"GET /assets/{size}.js HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\n"
+            connection.sendall(f"{head}Connection: {end}\r\n\r\n".encode())
+            opened.append((connection, size << 10))
+        wait_until(lambda: _connections_of(site) > 0, "the connections", every_sec=0.02)
+        wait_until(lambda: _connections_of(site) == 0, "their end", timeout_sec=15, every_sec=0.05)
+        for connection, whole in opened:
+            assert len(read_all(connection)) < whole
 
 
 def _connections_of(site: AppServer) -> int:
