@@ -195,7 +195,9 @@ class QueueDepthSampler:
     def _sample(self, run: int) -> None:
         try:
             names = self._locked(list(self._names()))
-            depths = self._read(names) if names else None
+            # Not after ``stop()``: the application may have closed the client that reads, and a
+            # client of redis-py that is used again opens a connection that stays open.
+            depths = self._read(names) if names and self._is_running(run) else None
         except Exception as error:
             if self._is_running(run) and not self._is_failing:
                 logger.warning("the depth of the queues cannot be read: %s", error)

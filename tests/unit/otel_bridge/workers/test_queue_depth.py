@@ -244,6 +244,21 @@ def test_a_sample_under_way_at_the_stop_is_not_published(
     assert (rig.published(), caplog.records) == ([], [])
 
 
+def test_nothing_is_read_after_a_stop_while_the_lock_is_taken(rig: Rig) -> None:
+    """The application may have closed the client of the queues by then."""
+    made: list[QueueDepthSampler] = []
+    read: list[Sequence[str]] = []
+
+    def set_if_absent(key: str, ttl_ms: int) -> bool:
+        made[0].stop()
+        return True
+
+    made.append(rig.sampler(read.append, set_if_absent=set_if_absent))
+    made[0].start()
+    rig.run_due()
+    assert read == []
+
+
 # --- which process -------------------------------------------------------------------------------
 
 
