@@ -3,14 +3,17 @@
 
 A member asks for views as a client does, with the partitions that it wants of this one. Four times
 a second each view that is asked for is computed once, however many members ask for it, the parts of
-its partitions are joined, and sent if they have changed. A member that does not keep up is left out
-until it has taken what it was sent, and then gets the latest: nothing waits for it in memory.
+its partitions are joined, and sent if they have changed. Views that are expensive are computed more
+rarely; that this member lives is sent four times a second in any case. A member that does not keep
+up is left out until it has taken what it was sent, and then gets the latest: nothing waits for it
+in memory.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NamedTuple
@@ -156,6 +159,11 @@ class Peers:
         return list(self._links)
 
     @property
+    def is_asked(self) -> bool:
+        """Whether a peer follows a view of what is held here."""
+        return any(link.subscriptions for link in self._links)
+
+    @property
     def has_room(self) -> bool:
         """Whether a further peer may connect: at most 64."""
         return len(self._links) < _MAX_PEERS
@@ -246,7 +254,7 @@ class Peers:
     # --- rounds ----------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Send what has changed to each peer, four times a second; run it as a task."""
+        """Send what has changed to each peer, and that this member lives; run it as a task."""
         loop = asyncio.get_running_loop()
         while True:
             started = loop.time()
@@ -255,13 +263,19 @@ class Peers:
             except Exception:
                 self.counters["errors"] += 1
                 logger.exception("the peers could not be answered")
-            await asyncio.sleep(max(_INTERVAL_SEC, _COST_SHARE * (loop.time() - started)))
+            pause_sec = max(_INTERVAL_SEC, _COST_SHARE * (loop.time() - started))
+            # In parts, or after a round of 0.11 s it would be silent for a second.
+            parts = math.ceil(pause_sec / _INTERVAL_SEC)
+            for _ in range(parts - 1):
+                await asyncio.sleep(pause_sec / parts)
+                self._say_alive()
+            await asyncio.sleep(pause_sec / parts)
 
     def _round(self, now: float) -> None:
         if not self._links:
             return
         self.counters["rounds"] += 1
-        if any(link.subscriptions for link in self._links):
+        if self.is_asked:
             self._refresh_lately()
         facts = None
         if now - self._facts_at >= _FACTS_SEC - _INTERVAL_SEC / 2:
@@ -275,6 +289,12 @@ class Peers:
                 continue
             self._send_changes(link, link.subscriptions, computed)
             link.put(life if facts is None else facts)
+
+    def _say_alive(self) -> None:
+        life = answer({"tick": self._position()})
+        for link in self._links:
+            if not link.is_behind:
+                link.put(life)
 
     def _send_changes(
         self,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 from otel_bridge_collector.cluster.connections.frames import Answer, pieces, read_answer
 from otel_bridge_collector.cluster.connections.peers import Peers
+from otel_bridge_collector.cluster.states import States
 
 from tests.support.cluster_members import cluster_of, links_of, until
 
@@ -98,3 +100,30 @@ async def test_a_slow_peer_gets_the_latest_only(redis_url: str) -> None:
         peer.may_take.set()
         await until(lambda: any("tick" in one.fields for one in peer.got), "life again")
         await peer.leave()
+
+
+async def test_a_member_with_expensive_views_is_not_silent() -> None:
+    """Its rounds are rare then; between two of them it says four times a second that it lives."""
+    refreshed = 0
+
+    def refresh() -> None:
+        nonlocal refreshed
+        refreshed += 1
+        ends_at = time.monotonic() + 0.15
+        while time.monotonic() < ends_at:
+            pass
+
+    def ticks() -> int:
+        return sum("tick" in one.fields for one in peer.got)
+
+    peers = Peers("m", States(), refresh=refresh, position=lambda: "0:1-1", calls={})
+    peer = Asking(peers)
+    peer.say(SUB % "[0]")
+    running = asyncio.create_task(peers.run())
+    await until(lambda: refreshed == 2, "the subscription, then a round")
+    before, rounds = ticks(), peers.counters["rounds"]
+    await until(lambda: ticks() >= before + 3, "three signs of life")
+    assert peers.counters["rounds"] == rounds
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await peer.leave()
