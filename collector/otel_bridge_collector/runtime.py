@@ -385,15 +385,17 @@ class Collector:
         keeps this collector from appending to the log; ``position``, of the last event;
         ``clients``, the number of WebSockets of ``/ws/monitor``; ``leader``, whether this collector
         is it; ``reader_restarts``; and those of ``shards_readiness``. It is ready while the log can
-        be read, unless a permission or a setting keeps it from appending. A Redis that is out of
-        memory leaves it ready: that passes, and meanwhile people want to see what it holds.
+        be read, unless a permission or a setting keeps it from appending, or all collectors on its
+        port are leaving. A Redis that is out of memory leaves it ready: that passes, and meanwhile
+        people want to see what it holds.
         """
         outage = self.bus.outage
         is_misconfigured = self.leader.needs_operator or (
             outage is not None and outage.needs_operator
         )
+        is_leaving = self.cluster is not None and self.cluster.is_leaving
         found: dict[str, Any] = {
-            "ready": self.feed.is_live and not is_misconfigured,
+            "ready": self.feed.is_live and not is_misconfigured and not is_leaving,
             "log": self.feed.log_error or ("read" if self.feed.is_live else "catching up"),
             "append": (str(outage) if outage else None) or self.leader.failure or "ok",
             "position": self.ring.last_position,

@@ -29,27 +29,36 @@ __all__ = ["check_directories", "no_queues_error", "open_redis", "stop_on_signal
 _PING_TIMEOUT_SEC: Final = 2.0
 
 
-def stop_on_signals() -> asyncio.Event:
+def stop_on_signals(again: asyncio.Event | None = None) -> asyncio.Event:
     """
     Install signal handlers on the running loop; return an event that they set.
 
-    The signals are SIGINT, SIGTERM and SIGHUP; each may come again, and does nothing more. Call it
-    on the main thread, inside a coroutine. On Windows no handler is installed, and Ctrl-C raises
+    The signals are SIGINT, SIGTERM and SIGHUP. Call it on the main thread, inside a coroutine. On
+    Windows no handler is installed, and Ctrl-C raises
     ``KeyboardInterrupt``. A terminal that is closed sends SIGHUP; without a handler it would end
     the process in the middle of its work. ``nohup`` starts a process with SIGHUP ignored, which
     stays so.
+
+    Args:
+        again: Set by a second signal, of the same kind or another; default: it does nothing more.
 
     Raises:
         RuntimeError: No event loop runs here, or this is not the main thread.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def note() -> None:
+        if stop.is_set() and again is not None:
+            again.set()
+        stop.set()
+
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         if number is None or (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
             continue
         try:
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, note)
         except NotImplementedError:  # Windows: Ctrl-C raises KeyboardInterrupt instead
             continue
     return stop

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import time
-from collections.abc import Callable
+from functools import partial
 from typing import Any
+from urllib.error import URLError
 
 import psutil
 import pytest
-from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from otel_bridge.events.model import MonitoringEvent
 from otel_bridge.publish.bus import EventBus
 from otel_bridge.settings import BridgeSettings
+from tests.support import cluster_members
 from tests.support.app_server import AppProcess
-from tests.support.load import Load
 from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer
 from tests.support.served_processes import ServedProcesses
-from tests.support.view_client import ViewClient
+from tests.support.task_pages import Page, TaskLoad
 from tests.support.waiting import wait_until
 from tests.support.ws_clients import ResumingClient
 
@@ -33,64 +30,13 @@ pytestmark = [
     pytest.mark.chaos,
     pytest.mark.timeout(180),
 ]
-
-
-class TaskLoad(Load):
-    """Starts tasks 0, 1, 2, ... and notes when how many had been started."""
-
-    def __init__(self, bus: EventBus, per_sec: int) -> None:
-        super().__init__(bus, per_sec=per_sec)
-        self.counts: list[tuple[float, int]] = []
-
-    def event(self, number: int) -> MonitoringEvent:
-        name = str(number)
-        fields = {"event_type": "task_started", "parent_task_id": name, "task_id": name}
-        return MonitoringEvent.model_validate(fields)
-
-    def note_round(self) -> None:
-        self.counts.append((time.monotonic(), self.count))
-
-    def started_before(self, at: float) -> int:
-        """How many had been started by then."""
-        return max((count for when, count in self.counts if when <= at), default=0)
-
+until = partial(cluster_members.until, timeout_sec=40)
 
 WHOLE_AGAIN_SEC = 6.0
 CLIENTS = 6
 TOKEN = "cluster-token-0123456789"
 LAG_SEC = 2.0
 """A whole view has all tasks that were started so long before: a third of them is a wrong total."""
-
-
-class Page:
-    """A client of ``/ws/views`` that reconnects, and notes what each message of a view said."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.seen: list[tuple[float, int, bool]] = []
-        """When, how many tasks, and whether the view was partial."""
-
-    async def run(self) -> None:
-        while True:
-            try:
-                async with connect(f"{self.url}/ws/views", max_size=None) as connection:
-                    await connection.send('{"op":"sub","id":1,"view":"tasks","params":{"count":5}}')
-                    await self._follow(connection)
-            except (OSError, ConnectionClosed, InvalidHandshake, TimeoutError):
-                await asyncio.sleep(0.05)
-
-    async def _follow(self, connection: Any) -> None:
-        shown, partial = ViewClient(), False
-        async for text in connection:
-            message = json.loads(text)
-            shown.take(message)
-            if message["t"] == "full":
-                partial = "partial" in message
-            elif message["t"] == "change" and "partial" in message:
-                partial = message["partial"] is not None
-            if message["t"] in ("full", "change"):
-                total = shown.view(1).head["total_all"]
-                self.seen.append((time.monotonic(), total, partial))
 
 
 @pytest.fixture
@@ -159,11 +105,44 @@ def is_whole_since(page: Page, at: float) -> bool:
     return time.monotonic() - at > 3 and whole_after(page, at) < float("inf")
 
 
-async def until(condition: Callable[[], object], what: str, timeout_sec: float = 40) -> None:
-    deadline = time.monotonic() + timeout_sec
-    while not condition():
-        assert time.monotonic() < deadline, f"not in time: {what}"
-        await asyncio.sleep(0.02)
+async def test_a_restart_of_one_process_after_the_other_makes_no_view_partial(
+    own_redis: RedisServer, bus: EventBus
+) -> None:
+    """SIGTERM to each of three: it hands over first. Raw clients miss nothing, totals are right."""
+    with ServedProcesses(own_redis.url, 3) as several:
+        clients = [
+            ResumingClient([f"{several.ws_url}/ws/monitor"], snapshot="true").start()
+            for _ in range(CLIENTS)
+        ]
+        pages = [Page(several.ws_url) for _ in range(CLIENTS)]
+        running = [asyncio.create_task(page.run()) for page in pages]
+        await until(lambda: all(client.is_following for client in clients), "all follow")
+        load = TaskLoad(bus, per_sec=200).start()
+        await until(lambda: all(page.seen for page in pages), "all pages show something")
+        for process in several.children:
+            before = await asyncio.to_thread(several.members)
+            stopped_at = time.monotonic()
+            process.terminate()
+            await asyncio.to_thread(process.wait, 40)
+            print(f"stopped after {time.monotonic() - stopped_at:.1f} s")
+            await asyncio.to_thread(several.wait_whole, 3, former=before)
+        count = await asyncio.to_thread(load.stop)
+        assert await asyncio.to_thread(bus.flush, 10)
+        await until(lambda: all(len(set(c.task_ids)) == count for c in clients), "all events came")
+        await until(lambda: all(page.seen[-1][1] == count for page in pages), "all tasks are shown")
+        for client in clients:
+            assert client.task_ids == [str(number) for number in range(count)]
+            assert client.gaps == []
+            await client.stop()
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        for page in pages:
+            assert not any(is_partial for _, _, is_partial in page.seen)
+            for at, total, _ in page.seen:
+                assert load.started_before(at - LAG_SEC) <= total <= count
+        assert several.errors().count("ended with code 0; it is started again") == 3
+        assert several.stop() == 0
 
 
 async def test_a_machine_that_joins_makes_no_view_partial(
@@ -212,6 +191,56 @@ async def test_a_machine_that_joins_makes_no_view_partial(
             if not is_partial:
                 assert load.started_before(at - LAG_SEC) <= total <= count
         assert several.stop() == 0
+
+
+async def test_a_machine_that_is_stopped_hands_over_to_another(
+    own_redis: RedisServer, bus: EventBus
+) -> None:
+    """Both its processes leave together: its port is not ready, and no view elsewhere partial."""
+    with machine(own_redis) as one, machine(own_redis, beside=2) as other:
+        page = Page(other.ws_url)
+        running = asyncio.create_task(page.run())
+        load = TaskLoad(bus, per_sec=100).start()
+        await until(lambda: page.seen, "the page shows something")
+        one.parent.terminate()
+        statuses = await asyncio.to_thread(statuses_until_closed, one)
+        assert statuses[-1] == 503
+        await asyncio.to_thread(other.wait_whole, 2)
+        count = await asyncio.to_thread(load.stop)
+        assert await asyncio.to_thread(bus.flush, 10)
+        await until(lambda: page.seen[-1][1] == count, "all tasks are shown")
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert not any(is_partial for _, _, is_partial in page.seen)
+        assert one.stop() == 0
+        assert other.stop() == 0
+
+
+def machine(redis: RedisServer, beside: int = 0) -> ServedProcesses:
+    """Two processes that share the fold with those of another machine, by address and token."""
+    port = free_port()
+    environment = {
+        "MONITORING_CLUSTER_TOKEN": TOKEN,
+        "MONITORING_CLUSTER_ADDRESS": f"http://127.0.0.1:{port}",
+    }
+    return ServedProcesses(redis.url, 2, ("--port", str(port)), environment, beside)
+
+
+def statuses_until_closed(several: ServedProcesses) -> list[int]:
+    """What ``/readyz`` answers until no process listens any more."""
+    found: list[int] = []
+
+    def is_closed() -> bool:
+        try:
+            found.append(several.get("/readyz").status)
+        except URLError as error:
+            return isinstance(error.reason, ConnectionRefusedError)
+        except OSError:
+            pass  # one closed its socket with this connection waiting
+        return False
+
+    wait_until(is_closed, "a closed port", 40)
+    return found
 
 
 def test_a_killed_parent_leaves_no_process_behind(own_redis: RedisServer) -> None:

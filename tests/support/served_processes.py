@@ -29,6 +29,7 @@ class ServedProcesses:
         count: How many processes.
         arguments: Further ones of ``serve``.
         environment: Further variables.
+        beside: How many members there are before.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class ServedProcesses:
         count: int,
         arguments: tuple[str, ...] = (),
         environment: dict[str, str] | None = None,
+        beside: int = 0,
     ) -> None:
         self._command = [
             *(sys.executable, "-m", "otel_bridge_collector", "serve"),
@@ -44,7 +46,7 @@ class ServedProcesses:
             *(arguments if "--port" in arguments else ("--port", "0", *arguments)),
         ]
         self._environment = {**os.environ, "REDIS_URL": redis_url, **(environment or {})}
-        self._count = count
+        self._members = beside + count
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._process: subprocess.Popen[str] | None = None
         self.url = ""
@@ -78,17 +80,32 @@ class ServedProcesses:
         line = self._process.stdout.readline()
         assert line.startswith("Dashboard"), self.errors()
         self.url = line.split()[1].rstrip("/")
-        self.wait_whole(self._count)
+        self.wait_whole(self._members)
         return self
 
-    def wait_whole(self, members: int, timeout_sec: float = 30.0) -> None:
-        """Wait until so many members serve all partitions, as 8 answers in a row say."""
+    def members(self) -> frozenset[str]:
+        """Return the ids of the members, as one of them knows them."""
+        return frozenset(self.get("/readyz").json()["folds"])
+
+    def wait_whole(
+        self, members: int, timeout_sec: float = 30.0, former: frozenset[str] | None = None
+    ) -> None:
+        """
+        Wait until members serve all partitions, as 8 answers in a row say.
+
+        Args:
+            members: How many there must be.
+            timeout_sec: The longest wait.
+            former: Of these at least one must have gone.
+        """
 
         def is_whole() -> bool:
             for _ in range(8):
                 found = self.get("/readyz")
                 fields = found.json()
                 if found.status != 200 or fields.get("members") != members:
+                    return False
+                if former is not None and former <= set(fields["folds"]):
                     return False
                 if fields["partitions_missing"] or fields["partitions"]["rebuilding"]:
                     return False

@@ -6,6 +6,10 @@ score, and renews it each half second. Whose time has passed is gone. The clocks
 not matter. There is no fencing: to fold is only to read, so two owners of a partition for a moment
 are harmless.
 
+A member that is to end says first that it is leaving: then it owns nothing, and serves what it has
+ready until those that stay have filled it. If all are leaving, none owns anything, and each serves
+what it has.
+
 A member that cannot renew its entry keeps what it folds and uses what it knew last: its clients
 get what it holds, and what it cannot ask others for is said to be missing.
 """
@@ -32,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 TTL_SEC: Final = 2.0
 INTERVAL_SEC: Final = 0.5
+_HURRIED_SEC: Final = INTERVAL_SEC / 5
+"""While a member waits for others: at the start, and when it is leaving."""
 _KEYS_TTL_MS: Final = 3_600_000
 _ALL: Final = frozenset(range(PARTITIONS))
 
@@ -71,12 +77,14 @@ class Member(NamedTuple):
         address: Where the others reach it: a URL, or the path of a Unix socket.
         ready: Partitions whose states it holds as far as the log had them.
         cpu: Of a core, in the last seconds; None: it does not say.
+        is_leaving: Whether it is about to end, so that others are to take over.
     """
 
     id: str
     address: str
     ready: frozenset[int]
     cpu: float | None
+    is_leaving: bool = False
 
 
 class Membership:
@@ -98,6 +106,7 @@ class Membership:
         members: By id, this one included; empty before the first answer. Those of the last answer
             while Redis cannot be reached.
         failure: Why the entry could not be renewed last time; None: it was, or nothing was tried.
+        is_leaving: Whether this member has said that it is leaving.
     """
 
     def __init__(
@@ -112,6 +121,7 @@ class Membership:
         self.own_id = own_id
         self.members: Mapping[str, Member] = {}
         self.failure: str | None = None
+        self.is_leaving = False
         self._address = address
         self._redis: Any = redis
         self._keys = (keys.collectors, keys.collectors_info)
@@ -138,7 +148,7 @@ class Membership:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_sec
         while len(self.members) < expected and loop.time() < deadline:
-            await asyncio.sleep(INTERVAL_SEC / 5)
+            await asyncio.sleep(_HURRIED_SEC)
             await self.renew()
         self._task = asyncio.create_task(self._run(), name="membership")
 
@@ -147,6 +157,7 @@ class Membership:
         if self._task is not None:
             await cancel([self._task])
             self._task = None
+        self._renewed_at = float("-inf")
         try:
             await self._call("")
         except (*REDIS_ERRORS, TimeoutError):
@@ -155,7 +166,7 @@ class Membership:
     async def _run(self) -> None:
         while True:
             try:
-                async with asyncio.timeout(INTERVAL_SEC):
+                async with asyncio.timeout(_HURRIED_SEC if self.is_leaving else INTERVAL_SEC):
                     await self._is_news.wait()
             except TimeoutError:
                 pass
@@ -172,6 +183,7 @@ class Membership:
             "address": self._address,
             "ready": f"{sum(1 << number for number in self._ready):x}",
             "cpu": None if cpu is None else round(cpu, 2),
+            "leaving": self.is_leaving,
         }
         try:
             found = await self._call(json.dumps(info))
@@ -201,8 +213,8 @@ class Membership:
         if before == after:
             return
         if before.keys() != after.keys():
-            self._assigned = owners(found)
             logger.info("%d collectors share the fold", len(found))
+        self._assigned = owners(one.id for one in found.values() if not one.is_leaving)
         for call in self._calls:
             call()
 
@@ -214,7 +226,7 @@ class Membership:
         return asyncio.get_running_loop().time() - self._renewed_at < TTL_SEC
 
     def on_change(self, call: Callable[[], None]) -> None:
-        """Call this when a member comes or goes, or has other partitions ready; not for ``cpu``."""
+        """Call this when a member comes, leaves or has other partitions ready; not for ``cpu``."""
         self._calls.append(call)
 
     def set_ready(self, partitions: frozenset[int]) -> None:
@@ -223,8 +235,19 @@ class Membership:
             self._ready = partitions
             self._is_news.set()
 
+    def set_leaving(self) -> None:
+        """Say that this member is about to end; the others learn it within 0.5 s."""
+        self.is_leaving = True
+        self._is_news.set()
+
+    @property
+    def has_successors(self) -> bool:
+        """Whether other members stay, and can learn that this one is leaving."""
+        others = (one for key, one in self.members.items() if key != self.own_id)
+        return self.is_current and not all(one.is_leaving for one in others)
+
     def assigned(self) -> tuple[str, ...]:
-        """Return the owner's id of each partition; empty before the first answer of Redis."""
+        """Return each partition's owner; empty if no member stays, or Redis has not answered."""
         return self._assigned
 
     def owned(self) -> frozenset[int]:
@@ -272,7 +295,8 @@ def _member(member_id: str, data: str) -> Member | None:
         bits = int(info["ready"], 16)
         ready = frozenset(number for number in range(PARTITIONS) if bits >> number & 1)
         cpu = info.get("cpu")
-        return Member(member_id, str(info["address"]), ready, None if cpu is None else float(cpu))
+        cpu = None if cpu is None else float(cpu)
+        return Member(member_id, str(info["address"]), ready, cpu, info.get("leaving") is True)
     except (KeyError, TypeError, ValueError, AttributeError):
         logger.warning("a member of the cluster says what is not understood: %.100r", member_id)
         return None

@@ -292,6 +292,7 @@ class SharedFold:
         return {
             "members": len(membership.members),
             "membership": membership.failure or "ok",
+            "leaving": membership.is_leaving,
             "partitions": self.partition_counts(),
             "partitions_missing": sorted(membership.missing()),
         }

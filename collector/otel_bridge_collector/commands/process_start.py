@@ -18,9 +18,11 @@ from typing import Any, Final, NamedTuple
 
 from otel_bridge.errors import ConfigurationError, OtelBridgeError
 
-__all__ = ["OPTION", "ParentLine", "ProcessStart", "error_of"]
+__all__ = ["AT_ONCE", "OPTION", "ParentLine", "ProcessStart", "error_of"]
 
 OPTION: Final = "--process-start"
+AT_ONCE: Final = b"at once\n"
+"""What the parent writes if its processes are not to wait for each other when they end."""
 
 
 class ProcessStart(NamedTuple):
@@ -74,12 +76,14 @@ class ParentLine:
     Args:
         descriptor: The connected socket, which belongs to this object from now on.
         stop: Set when the parent is gone.
+        at_once: Set when the parent says so.
     """
 
-    def __init__(self, descriptor: int, stop: asyncio.Event) -> None:
+    def __init__(self, descriptor: int, stop: asyncio.Event, at_once: asyncio.Event) -> None:
         self._socket = socket.socket(fileno=descriptor)
         self._socket.setblocking(False)
         self._stop = stop
+        self._at_once = at_once
         asyncio.get_running_loop().add_reader(self._socket, self._read)
 
     def _read(self) -> None:
@@ -90,7 +94,9 @@ class ParentLine:
                 raise
             except OSError:
                 is_open = False
-            if not is_open:
+            if is_open:
+                self._at_once.set()
+            else:
                 asyncio.get_running_loop().remove_reader(self._socket)
                 self._stop.set()
 

@@ -31,8 +31,9 @@ from otel_bridge.commands.startup import (
 from otel_bridge.errors import ConfigurationError
 from otel_bridge.settings import BridgeSettings
 from otel_bridge_collector.app import create_app
+from otel_bridge_collector.cluster.edge.links import LEAVE_SEC
 from otel_bridge_collector.commands.listening import IS_BALANCED, free_port, shared_socket
-from otel_bridge_collector.commands.process_start import OPTION, ProcessStart, error_of
+from otel_bridge_collector.commands.process_start import AT_ONCE, OPTION, ProcessStart, error_of
 from otel_bridge_collector.commands.serve import (
     ServiceOptions,
     announce,
@@ -58,9 +59,10 @@ async def run_processes(options: ServiceOptions, count: int) -> int:
     Serve with several processes until SIGINT, SIGTERM or SIGHUP; return exit code 0.
 
     Await it once, on the main thread's event loop. The first process runs the coordinator's
-    workers. One that dies is started again after 0.5 to 30 s, with one line in the log. At the end
-    all are stopped at once: one that left alone would make the others rebuild what it held. They
-    have the shutdown time, 5 s for their connections and 3 s more; what still runs is killed.
+    workers. One that ends is started again after 0.5 to 30 s, with one line in the log. At the end
+    all are stopped together: they hand over to collectors of other machines, not to each other.
+    They have the shutdown time, 10 s to hand over, 5 s for their connections and 3 s more; what
+    still runs is killed. After a second signal they do not wait for those that take over.
 
     Args:
         options: As those of ``run_service``.
@@ -71,7 +73,8 @@ async def run_processes(options: ServiceOptions, count: int) -> int:
             share; or the system is Windows.
         OtelBridgeError: A process did not start.
     """
-    stop = stop_on_signals()
+    at_once = asyncio.Event()
+    stop = stop_on_signals(at_once)
     settings = service_settings(options.corpus_dir, options.data_dir)
     collector_settings = CollectorSettings.load(host=options.host, port=options.port)
     _check_shared(settings, count)
@@ -98,8 +101,11 @@ async def run_processes(options: ServiceOptions, count: int) -> int:
                 port=port,
                 grpc_port=grpc_port,
                 listener=None if IS_BALANCED else listener,
-                shutdown_sec=settings.shutdown_timeout_sec + _CONNECTIONS_SEC + _MARGIN_SEC,
+                shutdown_sec=(
+                    settings.shutdown_timeout_sec + LEAVE_SEC + _CONNECTIONS_SEC + _MARGIN_SEC
+                ),
                 stop=stop,
+                at_once=at_once,
             )
             try:
                 await parent.start()
@@ -160,6 +166,7 @@ class _Parent:
         listener: socket.socket | None,
         shutdown_sec: float,
         stop: asyncio.Event,
+        at_once: asyncio.Event,
     ) -> None:
         self._options = options
         self._count = count
@@ -170,6 +177,7 @@ class _Parent:
         self._listener = listener
         self._shutdown_sec = shutdown_sec
         self._stop = stop
+        self._at_once = at_once
         self._children: dict[int, _Child] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._writers: list[asyncio.StreamWriter] = []
@@ -267,6 +275,7 @@ class _Parent:
         for process in running:
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
+        hurrying = asyncio.create_task(self._hurry())
         try:
             async with asyncio.timeout(self._shutdown_sec):
                 await asyncio.gather(*(process.wait() for process in running))
@@ -277,8 +286,14 @@ class _Parent:
                     with contextlib.suppress(ProcessLookupError):
                         process.kill()
             await asyncio.gather(*(process.wait() for process in running))
+        hurrying.cancel()
         for writer in self._writers:
             writer.close()
+
+    async def _hurry(self) -> None:
+        await self._at_once.wait()
+        for writer in self._writers:
+            writer.write(AT_ONCE)
 
 
 def _command(options: ServiceOptions, start: ProcessStart) -> Sequence[str]:

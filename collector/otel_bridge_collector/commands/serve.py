@@ -41,7 +41,7 @@ from otel_bridge_collector.commands.demo import DEMO_PACE_SEC, DEMO_REQUEST, cur
 from otel_bridge_collector.commands.listening import listening, shared_socket
 from otel_bridge_collector.commands.open_files import raise_open_files
 from otel_bridge_collector.commands.process_start import ParentLine, ProcessStart
-from otel_bridge_collector.runtime import log_url
+from otel_bridge_collector.runtime import Collector, log_url
 from otel_bridge_collector.settings import CollectorSettings
 from otel_bridge_collector.wire.first_steps import first_steps
 
@@ -81,14 +81,16 @@ async def run_service(options: ServiceOptions, start: ProcessStart | None = None
 
     Await it once in a process, on the main thread's event loop. It reads settings from the
     environment, prints the addresses, and publishes the process's own work. While stopping, running
-    jobs have ``MONITORING_SHUTDOWN_TIMEOUT_SEC`` (5) to end, and connections 5 s.
+    jobs have ``MONITORING_SHUTDOWN_TIMEOUT_SEC`` (5) to end, the other members of a cluster 10 s to
+    take over, for which a second signal does not wait, and connections 5 s.
 
     Args:
         options: A record of host, port, number of workers, corpus and data directories, delay
             before each job, and whether it is the demo. None in it: the environment or the default.
         start: Given to one of several processes: it prints no addresses, but reports to its parent,
             also an error at the start, which is then not raised: the exit code is 1. It stops when
-            the parent is gone. Default: the only process.
+            the parent is gone, and the parent says when not to wait: the system may send a signal
+            to all processes, and the parent another one. Default: the only process.
 
     Raises:
         ConfigurationError: A port, for HTTP or gRPC, is in use, a setting is invalid, Redis does
@@ -98,13 +100,14 @@ async def run_service(options: ServiceOptions, start: ProcessStart | None = None
     """
     # This must come first. Without it, Ctrl-C makes asyncio cancel the main task, and fakeredis
     # suppresses the cancellation while uvicorn logs it as an error.
-    stop = stop_on_signals()
+    at_once = asyncio.Event()
+    stop = stop_on_signals(at_once if start is None else None)
     if start is None:
-        await _serve(options, stop)
+        await _serve(options, stop, at_once)
         return 0
-    line = ParentLine(start.line, stop)
+    line = ParentLine(start.line, stop, at_once)
     try:
-        await _serve(options, stop, start, line)
+        await _serve(options, stop, at_once, start, line)
     except OtelBridgeError as error:
         line.note_failure(error)
         return 1
@@ -116,6 +119,7 @@ async def run_service(options: ServiceOptions, start: ProcessStart | None = None
 async def _serve(
     options: ServiceOptions,
     stop: asyncio.Event,
+    at_once: asyncio.Event,
     start: ProcessStart | None = None,
     line: ParentLine | None = None,
 ) -> None:
@@ -185,7 +189,7 @@ async def _serve(
                     )
                 await stop.wait()
             finally:
-                await _stop_in_order(bridge, server, serving)
+                await _stop_in_order(bridge, server, serving, application.state.collector, at_once)
 
 
 def _listener(
@@ -228,10 +232,17 @@ def _startup_error(serving: asyncio.Task[None]) -> BaseException:
 
 
 async def _stop_in_order(
-    bridge: Bridge, server: CollectorServer, serving: asyncio.Task[None]
+    bridge: Bridge,
+    server: CollectorServer,
+    serving: asyncio.Task[None],
+    collector: Collector,
+    at_once: asyncio.Event,
 ) -> None:
-    """Publish the last events of the stopped workers, then close the sockets, then the bridge."""
+    """Publish the last events of stopped workers, hand over, close the sockets, then the bridge."""
     await asyncio.to_thread(bridge.flush)
+    if collector.cluster is not None:
+        # Before the sockets: members on other machines ask over them until they have taken over.
+        await collector.cluster.leave(at_once)
     server.should_exit = True
     with contextlib.suppress(asyncio.CancelledError):
         await serving

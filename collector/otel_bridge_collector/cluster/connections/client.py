@@ -79,6 +79,7 @@ class PeerClient:
         position: How far it has read the log; empty: unknown.
         is_open: Whether the connection is open.
         failure: Why it is not, in a few words; None.
+        is_leaving: Whether the member has said that it is about to end; set by the owner.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class PeerClient:
         self.position = ""
         self.is_open = False
         self.failure: str | None = None
+        self.is_leaving = False
         self._token = token
         self._receiver = receiver
         self._counters = counters
@@ -260,7 +262,7 @@ class PeerClient:
 
     def _note_failure(self, what: str, why: str) -> None:
         self._counters[what] += 1
-        if self.failure is None:
+        if self.failure is None and not self.is_leaving:
             logger.warning("the member %s does not answer: %s", self.member_id, why)
         self.failure = why
 

@@ -290,6 +290,7 @@ class EdgeViews:
             address = PeerAddress.parse(member.address)
             known = self.clients.get(member_id)
             if known is not None and known.address == address:
+                known.is_leaving = member.is_leaving
                 continue
             if known is not None:
                 self._leave(member_id)

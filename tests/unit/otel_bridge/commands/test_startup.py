@@ -37,6 +37,21 @@ async def test_a_signal_sets_the_event(number: signal.Signals) -> None:
         asyncio.get_running_loop().remove_signal_handler(each)
 
 
+async def test_a_second_signal_sets_another_event() -> None:
+    """It is for a command that waits for others when it stops; of any of the three kinds."""
+    again = asyncio.Event()
+    stop = stop_on_signals(again)
+    os.kill(os.getpid(), signal.SIGTERM)
+    async with asyncio.timeout(5):
+        await stop.wait()
+    assert not again.is_set()
+    os.kill(os.getpid(), signal.SIGINT)
+    async with asyncio.timeout(5):
+        await again.wait()
+    for each in STOPPING:
+        asyncio.get_running_loop().remove_signal_handler(each)
+
+
 async def test_nohup_stays_in_force() -> None:
     """A process that was started with SIGHUP ignored outlives its terminal."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)

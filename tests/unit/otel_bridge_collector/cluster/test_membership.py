@@ -115,6 +115,34 @@ async def test_news_of_ready_partitions_do_not_wait_for_the_next_renewal(cluster
     await until(lambda: one.members["a"].ready == {1, 23})
 
 
+async def test_a_leaving_member_serves_what_others_are_to_own(cluster: Cluster) -> None:
+    """It owns nothing once it says so; if all are leaving, none does, and each goes on serving."""
+    first, second = cluster.add("a"), cluster.add("b")
+    await first.renew()
+    assert not first.has_successors, "there is no other"
+    await second.renew()
+    await first.renew()
+    own = second.owned()
+    first.set_ready(ALL - own)
+    second.set_ready(own)
+    second.set_leaving()
+    await second.renew()
+    await first.renew()
+    assert first.members["b"].is_leaving
+    assert (first.owned(), second.owned()) == (ALL, frozenset())
+    assert first.serving() == {"a": ALL - own, "b": own}
+    assert second.has_successors
+    first.set_ready(ALL)
+    await first.renew()
+    await second.renew()
+    assert first.serving() == second.serving() == {"a": ALL}
+    first.set_leaving()
+    await first.renew()
+    await second.renew()
+    assert (first.assigned(), first.missing()) == ((), frozenset())
+    assert [one.has_successors for one in (first, second)] == [False, False]
+
+
 async def test_what_is_not_understood_is_no_member(cluster: Cluster) -> None:
     """What another release or program wrote into the keys does not keep members from working."""
     one = cluster.add("a")

@@ -6,7 +6,12 @@ import asyncio
 import socket
 
 import pytest
-from otel_bridge_collector.commands.process_start import ParentLine, ProcessStart, error_of
+from otel_bridge_collector.commands.process_start import (
+    AT_ONCE,
+    ParentLine,
+    ProcessStart,
+    error_of,
+)
 
 from otel_bridge.errors import ConfigurationError, OtelBridgeError
 
@@ -18,16 +23,19 @@ def test_a_start_survives_the_command_line() -> None:
 
 
 async def test_a_process_reports_once_and_notices_the_end_of_its_parent() -> None:
-    """Its parent reads a line of JSON; the end of the line is the parent's, also by SIGKILL."""
+    """Its parent reads a line of JSON and may say not to wait; its end is that of the line."""
     ours, theirs = socket.socketpair()
     stop = asyncio.Event()
-    line = ParentLine(theirs.detach(), stop)
+    line = ParentLine(theirs.detach(), stop, at_once := asyncio.Event())
     line.note_up()
     assert error_of(ours.recv(100)) is None
     line.note_failure(ConfigurationError("A=1 is wrong", "use 2"))
     error = error_of(ours.recv(100))
     assert isinstance(error, ConfigurationError)
     assert str(error) == "A=1 is wrong; use 2"
+    ours.send(AT_ONCE)
+    async with asyncio.timeout(5):
+        await at_once.wait()
     assert not stop.is_set()
     ours.close()
     async with asyncio.timeout(5):

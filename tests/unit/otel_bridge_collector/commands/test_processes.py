@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from otel_bridge_collector.commands.processes import _command, run_processes
 from otel_bridge_collector.commands.serve import ServiceOptions
 
 from otel_bridge.errors import ConfigurationError, OtelBridgeError
+from tests.support.cluster_members import until
 
 
 def test_a_log_in_memory_cannot_be_shared(
@@ -54,3 +57,30 @@ def test_only_the_first_process_has_workers(tmp_path: Path) -> None:
     assert second[second.index("--workers") + 1] == "0"
     assert first[first.index("--port") + 1] == "12001"
     assert ProcessStart.parse(second[second.index(OPTION) + 1]) == starts[1]
+
+
+WAITING = """#!{python}
+import json, os, pathlib, signal, socket, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+line = socket.socket(fileno=json.loads(sys.argv[-1])["line"])
+line.send(b'{{"up":true}}\\n')
+pathlib.Path("{directory}", f"{{os.getpid()}}.up").touch()
+assert line.recv(100) == b"at once\\n"
+"""
+
+
+async def test_a_second_signal_is_passed_on(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Processes that wait for others end then, long before they would be killed after 23 s."""
+    monkeypatch.setenv("REDIS_URL", redis_url)
+    program = tmp_path / "waits"
+    program.write_text(WAITING.format(python=sys.executable, directory=tmp_path))
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+    running = asyncio.create_task(run_processes(ServiceOptions(port=0, data_dir=tmp_path), 2))
+    await until(lambda: len(list(tmp_path.glob("*.up"))) == 2, "two processes")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        os.kill(os.getpid(), number)
+    async with asyncio.timeout(15):
+        assert await running == 0

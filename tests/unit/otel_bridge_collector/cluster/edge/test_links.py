@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from otel_bridge_collector.cluster.connections.group import LocalGroup
-from otel_bridge_collector.cluster.edge.links import cluster_options
+from otel_bridge_collector.cluster.edge.links import LEAVE_SEC, cluster_options
 from otel_bridge_collector.cluster.partitions import PARTITIONS
 from otel_bridge_collector.settings import CollectorSettings
 from pydantic import SecretStr
@@ -56,3 +58,31 @@ async def test_it_says_who_folds_what_and_how_far(redis_url: str) -> None:
         assert not here.has_sibling("0" * 12)
         answers, failures = await here.ask_all("nonsense", siblings=True)
         assert (answers, list(failures)) == ({}, [there.id])
+
+
+@pytest.mark.redis
+async def test_a_leaving_member_waits_for_those_that_stay(redis_url: str) -> None:
+    """Until they have all, or it is told not to wait; if none stays it ends at once."""
+    async with cluster_of(redis_url, 3) as members:
+        first, second, third = map(links_of, members)
+        at_once = asyncio.Event()
+        leaving = asyncio.create_task(first.leave(at_once))
+        await until(lambda: second.readiness()["folds"][first.id]["leaving"], "the news")
+        assert not leaving.done()
+        # Another process on the port stays, and answers there.
+        assert (first.is_leaving, members[0].readiness()["leaving"]) == (False, True)
+        assert members[0].readiness()["ready"]
+        first.group = None
+        assert first.is_leaving
+        assert not members[0].readiness()["ready"]
+        at_once.set()
+        async with asyncio.timeout(10):
+            await leaving
+        held = len(first._fold.states.held)
+        assert held, "it did not wait until the others had all"
+
+        both = asyncio.gather(second.leave(asyncio.Event()), third.leave(asyncio.Event()))
+        async with asyncio.timeout(LEAVE_SEC / 2):
+            await both
+        assert second.is_leaving
+        assert len(first._fold.states.held) == held
