@@ -19,63 +19,27 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
-from otel_bridge_collector.model.events import Event, short_id
+from otel_bridge_collector.cluster.known import (
+    LINKED,
+    LOOSE,
+    NAMED,
+    Group,
+    Home,
+    Known,
+    Place,
+    Spans,
+)
+from otel_bridge_collector.model.events import FACTS, Event, short_id
 from otel_bridge_collector.model.tasks import is_link, names_task
 
-__all__ = ["Group", "Home", "Known", "Move", "Owners"]
+__all__ = ["Move", "Owners"]
 
 _MAX_IDS: Final = 100_000
 _MAX_TASKS_OF_TRACE: Final = 8
 _MAX_LINKS: Final = 64
+_MAX_ABOVE: Final = 200
+"""Spans between one that names no task and one that does: to look at so many takes 30 us."""
 _MAX_JOINED: Final = 10_000
-
-
-class Group:
-    """
-    Tasks and traces that are folded together; a record.
-
-    Attributes:
-        key: Its owner key.
-        ids: Of its tasks and traces, as far as they are remembered.
-        partition: Of the key; the first reader notes it. -1: not known.
-        first: Number of its first event, as its reader counts them.
-        position: Of the log, before its first event or earlier.
-    """
-
-    __slots__ = ("first", "ids", "is_named", "key", "partition", "position")
-
-    def __init__(self, key: str, first: int, position: str) -> None:
-        self.key = key
-        self.ids: set[str] = {key}
-        self.is_named = False
-        self.partition = -1
-        self.first = first
-        self.position = position
-
-
-class Known:
-    """
-    What is known of one task, or of one trace; a record.
-
-    Attributes:
-        id: Of the task or trace.
-        group: What it belongs to.
-        project: Of events that name it; of several the smallest, and ``is_mixed``.
-        tasks: Of a trace: ids that its events named, at most 8.
-        trace: Of the latest event that named it; itself: there was none. None: not known.
-    """
-
-    __slots__ = ("group", "id", "is_mixed", "is_named", "is_used", "project", "tasks", "trace")
-
-    def __init__(self, known_id: str, group: Group) -> None:
-        self.id = known_id
-        self.group = group
-        self.project: str | None = None
-        self.is_mixed = False
-        self.is_named = False
-        self.is_used = False
-        self.tasks: tuple[str, ...] = ()
-        self.trace: Known | None = None
 
 
 class Move(NamedTuple):
@@ -92,14 +56,6 @@ class Move(NamedTuple):
     group: Group
     first: int
     position: str
-
-
-class Home(NamedTuple):
-    """Whose an event is to readers limited to projects; a record, as ``project_of`` of a model."""
-
-    id: str
-    project: str | None
-    is_mixed: bool
 
 
 class Owners:
@@ -119,6 +75,7 @@ class Owners:
             from another one, or it would look for the tasks elsewhere.
         number: Returns the number of the event that is noted; the reader sets it.
         position: A place in the log before it; the reader sets it.
+        spans: Whose spans are.
     """
 
     def __init__(self, max_ids: int = _MAX_IDS) -> None:
@@ -126,6 +83,7 @@ class Owners:
         self.joined: list[tuple[str, str]] = []
         self.number: Callable[[], int] = int
         self.position = ""
+        self.spans = Spans()
         self._known: OrderedDict[str, Known] = OrderedDict()
         self._max_ids = max_ids
 
@@ -160,7 +118,12 @@ class Owners:
                 base.is_used = trace.is_used = True
         project = event.project_id
         if project is not None and project != base.project:
-            _note_project(base, short_id(project))
+            project, group = short_id(project), base.group
+            _note_project(base, project)
+            if group.project is None:
+                group.project = project
+            elif project != group.project:
+                group.is_shared = True
         return base
 
     def _learn(self, event: Event) -> Known:
@@ -184,6 +147,8 @@ class Owners:
             self._join(base.group, trace.group)
         if task_id not in trace.tasks and len(trace.tasks) < _MAX_TASKS_OF_TRACE:
             trace.tasks += (base.id,)
+            if len(trace.tasks) > 1 or base.tasks or trace.is_named or not base.is_named:
+                trace.group.is_shared = True
         base.trace = trace
         return base
 
@@ -195,10 +160,15 @@ class Owners:
                 self._name(known)
         if one.group is not other.group:
             self._join(one.group, other.group)
+            one.group.is_shared = True
 
     def group_of(self, event: Event) -> Group | None:
         """Return the group of an event that was noted before, or may have been; notes nothing."""
         return self.group_by_ids(event.parent_task_id, event.trace_id)
+
+    def base_of(self, event: Event) -> Known | None:
+        """Return the task that an event names, else its trace; None: it is not known."""
+        return self._known.get(event.parent_task_id or event.trace_id or "")
 
     def group_by_ids(self, task_id: str | None, trace_id: str | None) -> Group | None:
         """Return the group of a task, else of a trace; None: it is not known."""
@@ -246,6 +216,16 @@ class Owners:
         if other.is_named and len(self.joined) < _MAX_JOINED:
             self.joined.append((other.key, one.key))
         self._note_move(other.ids, other.partition, one, other.first, other.position)
+        if one.project is None:
+            one.project = other.project
+        elif other.project not in (None, one.project):
+            one.is_shared = True
+        if one.is_shared or other.is_shared:
+            now = self.number()
+            one.is_shared = True
+            # Of a group that is new there is nothing to find in memory.
+            one.is_indexed = all(each.is_indexed or 0 < now == each.first for each in (one, other))
+            one.is_whole &= other.is_whole
         if other.first < one.first:
             one.first, one.position = other.first, other.position
         for known_id in other.ids:
@@ -262,27 +242,81 @@ class Owners:
 
     # --- projects --------------------------------------------------------------------------------
 
+    def note_span(self, event: Event, base: Known) -> None:
+        """
+        Note what an event says of its span, if it has one.
+
+        Args:
+            event: Noted before. While ``number`` is ``int`` it is read a second time: not noted.
+            base: As ``note`` returned it.
+        """
+        span_id, trace_id, parent = event.span_id, event.trace_id, event.parent_span_id
+        if span_id is None or self.number is int:
+            return
+        known = self.spans.recent.get(span_id)
+        if (
+            known is not None
+            and known.base is base
+            and (known.parent == parent or parent is None)
+            and (known.kind == NAMED or event.parent_task_id in (None, trace_id))
+        ):
+            return  # as nearly each event but a span's first
+        if event.event_type not in FACTS and (
+            event.event_type != "stats_snapshot" or not event.phase
+        ):
+            return  # only progress of a phase is about a span
+        is_plain = event.name is None and trace_id is not None
+        if names_task(event) if not is_plain else trace_id != base.id:
+            kind = NAMED
+        else:
+            kind = LOOSE if trace_id in (None, base.id) else LINKED
+        # Half the time of ``Place()``, which is Python.
+        self.spans.note(span_id, tuple.__new__(Place, (kind, base, parent)), self.number)
+
     def home(self, base: Known, event: Event) -> Home:
         """
-        Return whose an event is, by what is known of tasks and traces; changes nothing.
+        Return whose an event is, as the task that one fold finds for it; changes nothing.
 
-        Of a span that knows only its trace, which several tasks share, that is the trace: which of
-        them its parent is in only the fold knows.
+        Where a group ``is_shared`` the places of its spans show it. Readers limited to projects do
+        not get an event that names no task and no project, if no span above it that names a task
+        is known, and one may be forgotten: more than 50,000 spans of such groups ago, or no longer
+        in the ring when the group became shared. The member that folds the group may know it still.
+        A span of which one event names a task and another, so much later, does not, counts as new.
 
         Args:
             base: As ``note`` returned it for this event.
-            event: The event.
+            event: The event; its span was noted, if the group is shared.
         """
-        found = base if base.is_named and _is_named(event) else self._home_of_loose(base)
-        return Home(found.id, None if found.is_mixed else found.project, found.is_mixed)
+        if event.span_id is None or event.event_type not in FACTS:
+            # What stands for a job without a span is where its events say.
+            return _home(base)
+        if base.group.is_shared:
+            return self._home_of_span(event.span_id, base.group) or _home(base)
+        is_named = base.is_named and names_task(event)
+        return _home(base if is_named else self._home_of_loose(base))
 
-    def project_of_past(self, task_id: str | None, trace_id: str | None) -> str | None:
+    def project_of_past(
+        self, task_id: str | None, trace_id: str | None, span_id: str | None
+    ) -> str | None:
         """Return the project of an earlier event by its ids, as ``model.reading.projects`` does."""
         base = self._known.get(task_id or trace_id or "")
         if base is None:
             return None
-        found = base if base.is_named else self._home_of_loose(base)
-        return None if found.is_mixed else found.project
+        if span_id is not None:
+            if not base.group.is_shared:
+                return _home(base if base.is_named else self._home_of_loose(base)).project
+            home = self._home_of_span(span_id, base.group)
+            if home is not None:
+                return home.project
+            if not base.is_named and self._may_be_forgotten(base.group):
+                return None
+        if base.is_named or base.project is not None:
+            return _home(base).project
+        if task_id in (None, trace_id):
+            host = self._known.get(base.tasks[0]) if len(base.tasks) == 1 else None
+        else:
+            host = self._only_task_of(base)  # of another trace, which its own continues
+        return None if host is None else _home(host).project
 
     def is_only_task(self, task_id: str, trace_id: str | None) -> bool:
         """Whether the events of a trace have named this task and no other."""
@@ -292,6 +326,44 @@ class Owners:
     def _home_of_loose(self, base: Known) -> Known:
         host = self._only_task_of(base)
         return base if host is None or not _may_join(base, host) else host
+
+    def _home_of_span(self, span_id: str, group: Group) -> Home | None:
+        """As ``Tasks.home``, by the spans above; None: nothing is known of the span."""
+        path = self._path(span_id, group)
+        if not path:
+            return None
+        is_sure = len(path) < _MAX_ABOVE and not self._may_be_forgotten(group)
+        host: Known | None = None
+        for kind, base, _ in reversed(path):
+            card = self._known.get(base.id, base)
+            if kind == NAMED:
+                host, is_sure = card, True
+            elif host is None:
+                host = self._home_of_loose(card)
+            elif host is not card and not _may_join(card, host):
+                host = card
+        assert host is not None
+        return _home(host) if is_sure else Home(host.id, None, is_mixed=True)
+
+    def _path(self, span_id: str, group: Group) -> list[Place]:
+        """A span, its parent and so on, as far as they are of one group and remembered."""
+        found: dict[str, Place] = {}
+        at: str | None = span_id
+        while at is not None and len(found) < _MAX_ABOVE:
+            if at in found:
+                # In a circle of parents the one with the smallest id is the top, as in a tree.
+                ids = list(found)
+                top = min(ids[ids.index(at) :])
+                return list(found.values())[: ids.index(top) + 1]
+            place = self.spans.get(at)
+            if place is None or self._known.get(place.base.id, place.base).group is not group:
+                break
+            found[at] = place
+            at = place.parent
+        return list(found.values())
+
+    def _may_be_forgotten(self, group: Group) -> bool:
+        return not group.is_whole or group.first < self.spans.complete_from
 
     def _only_task_of(self, base: Known) -> Known | None:
         """As ``Tasks.only_task_of``: follows traces that continue another."""
@@ -309,11 +381,8 @@ class Owners:
         return None if found is base else found
 
 
-def _is_named(event: Event) -> bool:
-    task_id, trace_id = event.parent_task_id, event.trace_id
-    if task_id is None or task_id == trace_id:
-        return False
-    return names_task(event)
+def _home(found: Known) -> Home:
+    return Home(found.id, None if found.is_mixed else found.project, found.is_mixed)
 
 
 def _note_project(base: Known, project: str) -> None:

@@ -24,8 +24,8 @@ from otel_bridge.clock import SYSTEM_CLOCK, Clock
 from otel_bridge.errors import PositionLostError, TransportError
 from otel_bridge.publish.transports.base import LogEntry, Receiver
 from otel_bridge_collector.cluster.facts import Facts
+from otel_bridge_collector.cluster.known import Group
 from otel_bridge_collector.cluster.membership import Membership
-from otel_bridge_collector.cluster.owners import Group
 from otel_bridge_collector.cluster.routing import EVERY, Router
 from otel_bridge_collector.cluster.states import State, States
 from otel_bridge_collector.log.blocks import Blocks

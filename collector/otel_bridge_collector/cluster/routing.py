@@ -10,10 +10,12 @@ owner leaves out as unreadable.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from otel_bridge_collector.cluster.owners import Group, Home, Known, Move, Owners
+from otel_bridge_collector.cluster.known import Group, Home, Known
+from otel_bridge_collector.cluster.owners import Move, Owners
 from otel_bridge_collector.cluster.partitions import partition_of
 from otel_bridge_collector.cluster.states import State, States
 from otel_bridge_collector.log.decoding import UnreadableEventError, decode_event
@@ -32,6 +34,7 @@ NOWHERE: Final = -2
 _ID_BITS: Final = (1 << 60) - 1
 _MAX_LATE_MOVES: Final = 1000
 _MAX_NEEDLES: Final = 8
+_TRACE_IDS: Final = re.compile(rb'"trace_id"\s*:\s*"([0-9a-f]{32})"')
 
 
 class RouterCounters:
@@ -159,7 +162,9 @@ class Router:
         """
         Whose the last event is to readers limited to projects; None: of no task.
 
-        As the state that folded it says, else by what is known of its task and trace.
+        As the state that folded it says, else by ``Owners.home``: the same, or no project where
+        what shows it may no longer be in memory. Heartbeats of spans whose publisher knows no
+        project are of no task, at any member: none knows all spans.
         """
         base, state, event = self._base, self._state, self._event
         if state is not None and state.is_ready:
@@ -188,6 +193,10 @@ class Router:
         if base is None:
             return partition_of(event.task_id or "")
         group = base.group
+        if group.is_shared:
+            if not group.is_indexed:
+                self._index(group)
+            self.tasks.note_span(event, base)
         place = group.partition
         if place < 0:
             place = group.partition = partition_of(group.key)
@@ -281,6 +290,26 @@ class Router:
 
     # --- projects --------------------------------------------------------------------------------
 
+    def _index(self, group: Group) -> None:
+        """Note the spans of a group that has become shared, as far as the ring has their events."""
+        first, ids, ring, tasks = group.first, group.ids, self._ring, self.tasks
+        if tasks.number is int:
+            return  # learnt from an event that is read a second time: the next one does it
+        group.is_indexed = True
+        group.is_whole &= first > 0 and ring.holds_all_after(first - 1)
+        for entry in ring.after_index(first - 1):
+            named = entry.parent_task_id
+            traces = () if named else map(bytes.decode, _TRACE_IDS.findall(entry.data))
+            if named not in ids and ids.isdisjoint(traces):
+                continue
+            try:
+                event = decode_event(entry.data)
+            except UnreadableEventError:
+                continue
+            base = tasks.base_of(event)
+            if base is not None and base.group is group:
+                tasks.note_span(event, base)
+
     def project_of_past(
         self, task_id: str | None, trace_id: str | None, span_id: str | None
     ) -> str | None:
@@ -290,7 +319,7 @@ class Router:
         if state is not None and state.is_ready:
             model = state.model
             return project_of_past(model.tasks, model.tree.nodes, task_id, trace_id, span_id)
-        return self.tasks.project_of_past(task_id, trace_id)
+        return self.tasks.project_of_past(task_id, trace_id, span_id)
 
 
 def needles_of(move: Move) -> list[bytes]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from otel_bridge_collector.cluster.owners import Home, Owners
+from otel_bridge_collector.cluster.known import Home
+from otel_bridge_collector.cluster.owners import Owners
 from otel_bridge_collector.model.events import Event
 
 from tests.support.histories import event
@@ -75,26 +76,80 @@ def test_what_was_not_named_for_longest_is_forgotten() -> None:
     assert known == [True, False, False, True, True]
 
 
-def test_projects_are_those_that_a_fold_knows() -> None:
-    """A task's project is its trace's, unless the trace has another; of several it is shared."""
-    owners = Owners()
-    loose = event(0, "span_started", trace_id=TRACE)
-    base = owners.note(loose)
+def home_of(owners: Owners, one: Event) -> Home:
+    """Note an event, as the router does, and return whose it is."""
+    base = owners.note(one)
     assert base is not None
-    assert owners.home(base, loose) == Home(TRACE, None, False)
+    if base.group.is_shared:
+        owners.note_span(one, base)
+    return owners.home(base, one)
+
+
+def test_projects_are_those_that_a_fold_knows() -> None:
+    """A task's project is its trace's, unless the trace has another; of several it is mixed."""
+    owners = Owners()
+    owners.number = lambda: 1
+    loose = event(0, "span_started", trace_id=TRACE, span_id="1" * 16)
+    assert home_of(owners, loose) == Home(TRACE, None, False)
     named = event(1, "task_started", trace_id=TRACE, parent_task_id="t", project_id="p")
-    owners.note(named)
-    assert owners.home(base, loose) == Home("t", "p", False)
+    assert home_of(owners, named) == Home("t", "p", False)
+    assert home_of(owners, loose) == Home("t", "p", False)
     assert owners.is_only_task("t", TRACE)
     assert not owners.is_only_task("u", TRACE)
-    assert owners.project_of_past(None, TRACE) == owners.project_of_past("t", None) == "p"
-    assert owners.project_of_past("unknown", None) is None
+    assert owners.project_of_past(None, TRACE, None) == "p"
+    assert owners.project_of_past("t", None, None) == "p"
+    assert owners.project_of_past("unknown", None, None) is None
+    without_span = event(2, "task_started", trace_id=TRACE, task_id="j")
+    assert home_of(owners, without_span) == Home(TRACE, None, False)
     owners.note(event(2, "span_started", trace_id=TRACE, project_id="q"))
-    assert owners.home(base, loose) == Home(TRACE, "q", False)
+    assert home_of(owners, loose) == Home(TRACE, "q", False)
     owners.note(event(3, "task_started", parent_task_id="t", project_id="o"))
-    other = owners.note(named)
-    assert other is not None
-    assert owners.home(other, named) == Home("t", None, True)
+    assert home_of(owners, named) == Home("t", None, True)
+
+
+def span_event(span: str, parent: str | None, task_id: str | None, project: str | None) -> Event:
+    ids = {"span_id": span * 16, "parent_span_id": parent and parent * 16}
+    named = {"trace_id": SHARED, "parent_task_id": task_id, "project_id": project}
+    return event(0, "span_started", **ids, **named)
+
+
+def test_in_a_trace_of_two_tasks_the_spans_above_tell() -> None:
+    """A span below one that names a task is that task's; another one is of the trace alone."""
+    owners = Owners()
+    owners.number = lambda: 1
+    first = span_event("1", None, "u", "p")
+    for one in (first, span_event("2", None, "v", "q"), span_event("3", "1", None, None)):
+        home_of(owners, one)
+    home_of(owners, first)  # the router notes again what came before the second task
+    assert home_of(owners, span_event("4", "3", None, None)) == Home("u", "p", False)
+    assert home_of(owners, span_event("5", "2", None, None)) == Home("v", "q", False)
+    assert home_of(owners, span_event("6", "9", None, None)) == Home(SHARED, None, False)
+    assert owners.project_of_past(None, SHARED, "5" * 16) == "q"
+
+
+def test_a_span_whose_parent_may_be_forgotten_is_nobodys() -> None:
+    """In a group that began before what is remembered only a known parent tells."""
+    owners = Owners()
+    owners.number = lambda: 1
+    home_of(owners, span_event("1", None, "u", "p"))
+    home_of(owners, span_event("2", None, "v", "q"))
+    owners.spans.complete_from = 2
+    assert home_of(owners, span_event("4", "2", None, None)) == Home("v", "q", False)
+    owners.note(span_event("5", None, None, "p"))
+    assert home_of(owners, span_event("6", "9", None, None)) == Home(SHARED, None, True)
+    assert owners.project_of_past(None, SHARED, "7" * 16) is None
+
+
+def test_a_circle_of_parents_ends_at_the_smallest_id() -> None:
+    """The top of a circle has no parent; a span below it in the circle may still have a task."""
+    owners = Owners()
+    owners.number = lambda: 1
+    home_of(owners, span_event("a", None, "v", "q"))
+    for span, parent, task_id in (("1", "3", None), ("2", "1", "u"), ("3", "2", None)):
+        home_of(owners, span_event(span, parent, task_id, None))
+    assert owners.project_of_past("u", SHARED, "1" * 16) is None
+    assert home_of(owners, span_event("1", "3", None, None)).id == SHARED
+    assert home_of(owners, span_event("3", "2", None, None)).id == "u"
 
 
 def test_what_another_member_knows_joins_tasks() -> None:

@@ -4,21 +4,37 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Sequence
 from typing import Any, Final
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from otel_bridge_collector.cluster.known import Spans
 from otel_bridge_collector.cluster.partitions import PARTITIONS, partition_of
 from otel_bridge_collector.cluster.routing import EVERY, NOWHERE, Router, forget
 from otel_bridge_collector.log.late_projects import LateProjects
-from otel_bridge_collector.model.events import STALLED, STATUS_NAMES, Event, microseconds
+from otel_bridge_collector.model.events import (
+    FACTS,
+    STALLED,
+    STATUS_NAMES,
+    Event,
+    microseconds,
+)
 from otel_bridge_collector.model.fold import Fold
-from otel_bridge_collector.model.reading.projects import project_of
-from otel_bridge_collector.model.tasks import is_link
+from otel_bridge_collector.model.reading.projects import project_of, project_of_past
 from otel_bridge_collector.stream.ring import Entry, ReplayRing
 
-from tests.support.histories import START, TRACE, event, fold, history, moment, span
+from tests.support.histories import (
+    START,
+    TRACE,
+    badly_told,
+    event,
+    fold,
+    history,
+    moment,
+    span,
+)
 from tests.support.partitioned import RoutedEvents, encoded, shown_of
 
 HISTORIES: Final = int(os.environ.get("ROUTED_HISTORIES", "12"))
@@ -94,31 +110,81 @@ def _is_known(one: Event) -> bool:
     return one.event_type != "span_beats" or one.project_id is not None
 
 
-def _of_one_task(events: list[Event]) -> list[Event]:
-    """Those of traces that name one task: which of two a span is below only the fold knows."""
-    tasks: dict[str | None, str | None] = {}
-    found = []
-    for one in events:
-        named = one.parent_task_id
-        is_other = named not in (None, one.trace_id) and named != tasks.setdefault(
-            one.trace_id, named
-        )
-        if not is_other and not is_link(one):
-            found.append(one)
-    return found
+LOOSE: Final = {"trace_id": TRACE, "span_id": span(1)}
+HELD: Final = st.sampled_from((range(PARTITIONS), range(0, PARTITIONS, 2), ()))
 
 
-@pytest.mark.parametrize("is_holding", [True, False])
-@pytest.mark.parametrize("seed", range(12))
-def test_raw_clients_get_the_same_from_each_member(seed: int, is_holding: bool) -> None:
-    """Of each event a member knows the project that one collector knows, whatever it holds."""
+def _told(seed: int, *, is_bad: bool, is_shuffled: bool) -> list[Event]:
     events = [one for one in history(seed) if _is_known(one)]
-    if not is_holding:
-        events = _of_one_task(events)
-    routed = RoutedEvents(range(PARTITIONS) if is_holding else ())
+    if is_bad:
+        events = badly_told(events, seed)
+    if is_shuffled:
+        random.Random(seed).shuffle(events)
+    return events
+
+
+@many
+@given(seed=st.integers(0, 2**32), held=HELD, is_bad=st.booleans(), is_shuffled=st.booleans())
+def test_raw_clients_get_the_same_from_each_member(
+    seed: int, held: Sequence[int], is_bad: bool, is_shuffled: bool
+) -> None:
+    """Of each event a member knows the project that one collector knows, whatever it holds."""
+    events = _told(seed, is_bad=is_bad, is_shuffled=is_shuffled)
+    routed = RoutedEvents(held)
     routed.add(events)
     found = [(entry.position, entry.project_id) for entry in routed.ring.after_index(0)]
     assert found == _given_to_raw_clients(events)
+
+
+@many
+@given(seed=st.integers(0, 2**32), held=HELD, is_bad=st.booleans(), is_shuffled=st.booleans())
+def test_clients_that_resume_get_the_same_from_each_member(
+    seed: int, held: Sequence[int], is_bad: bool, is_shuffled: bool
+) -> None:
+    """Of an event of the log a member knows the project that one collector knows at the end."""
+    events = _told(seed, is_bad=is_bad, is_shuffled=is_shuffled)
+    model, routed = fold(events), RoutedEvents(held)
+    routed.add(events)
+    for one in events:
+        if one.event_type in FACTS:
+            ids = one.parent_task_id, one.trace_id, one.span_id
+            expected = project_of_past(model.tasks, model.tree.nodes, *ids)
+            assert routed.router.project_of_past(*ids) == expected
+
+
+@many
+@given(
+    seed=st.integers(0, 2**32),
+    bounds=st.sampled_from(((5, 50_000), (20_000, 4), (10, 4))),
+    is_bad=st.booleans(),
+)
+def test_what_a_member_may_have_forgotten_is_withheld(
+    seed: int, bounds: tuple[int, int], is_bad: bool
+) -> None:
+    """With a ring, or places, of a few events it says what one collector says, or no project."""
+    ring_events, max_recent = bounds
+    model, routed = Fold(), RoutedEvents((), ring_events)
+    routed.router.tasks.spans = Spans(max_recent)
+    for one in _told(seed, is_bad=is_bad, is_shuffled=False):
+        model.apply(one, microseconds(one.ts))
+        routed.add([one])
+        assert project_of(routed.router.task) in (project_of(model.task), None)
+
+
+@pytest.mark.parametrize(("ring_events", "project"), [(20_000, "q"), (3, None)])
+def test_a_second_task_makes_earlier_spans_of_a_trace_count(
+    ring_events: int, project: str | None
+) -> None:
+    """A span that named a task before the trace had two is that one's, or no limited reader's."""
+    routed = RoutedEvents((), ring_events)
+    of_v = {"trace_id": TRACE, "parent_task_id": "v", "task_id": "j", "span_id": span(1)}
+    other = [event(2, "task_started", parent_task_id="w", task_id=f"j{n}") for n in range(5)]
+    routed.add([event(1, "task_started", **of_v, project_id="q"), *other])
+    of_u = {"trace_id": TRACE, "parent_task_id": "u", "task_id": "k", "span_id": span(2)}
+    routed.add([event(3, "task_started", **of_u, project_id="p")])
+    routed.add([event(4, "span_started", trace_id=TRACE, span_id=span(3), project_id="p")])
+    routed.add([event(5, "span_updated", **LOOSE)])
+    assert project_of(routed.router.task) == project
 
 
 @many
@@ -136,9 +202,6 @@ def test_two_members_hold_together_what_one_fold_has(seed: int, held: set[int]) 
         one.judge(moment(100))
     models = [model for one in members for model in one.models.values()]
     assert shown_of(models) == shown_of([fold(events, 100)])
-
-
-LOOSE: Final = {"trace_id": TRACE, "span_id": span(1)}
 
 
 @pytest.mark.parametrize("ring_events", [20_000, 3])
