@@ -344,6 +344,37 @@ async def test_a_reader_that_stays_notices_a_wiped_stream(
     await receiver.close()
 
 
+@pytest.mark.parametrize("change", ["stream", "stream and meta", "epoch"])
+async def test_a_log_replaced_between_two_full_reads_is_noticed(
+    own: RedisServer, make_settings: MakeSettings, change: str
+) -> None:
+    """Also by the check that comes with a read after a full one, which asks once for all."""
+    sender = RedisSender(own.url, make_settings())
+    receiver = RedisReceiver(own.url, make_settings())
+    await asyncio.to_thread(sender.send, "a", 1, [outgoing(number) for number in range(1, 11)])
+    entries = await receiver.read(await receiver.open(), limit=2)
+    with own.client() as client:
+        before = client.info("commandstats")["cmdstat_hmget"]["calls"]
+        for first in (3, 5):
+            entries = await receiver.read(entries[-1].position, limit=2)
+            assert task_ids(entries) == [first, first + 1]
+        assert client.info("commandstats")["cmdstat_hmget"]["calls"] == before
+        if change == "epoch":
+            client.hset(DEFAULT_KEYS.log_meta(), "epoch", "another")
+        else:
+            client.delete(DEFAULT_KEYS.log_stream())
+        if change == "stream and meta":
+            client.delete(DEFAULT_KEYS.log_meta())
+    await asyncio.to_thread(sender.close)
+    sender = RedisSender(own.url, make_settings())
+    await asyncio.to_thread(sender.send, "b", 1, [outgoing(number) for number in range(11, 21)])
+    with pytest.raises(PositionLostError) as caught:
+        await receiver.read(entries[-1].position, limit=2)
+    assert caught.value.reason == "epoch"
+    await receiver.close()
+    sender.close()
+
+
 async def test_a_redis_that_came_back_with_less_is_noticed(
     own: RedisServer, make_settings: MakeSettings
 ) -> None:

@@ -33,7 +33,7 @@ from otel_bridge.publish.redis_clients import (
 from otel_bridge.publish.redis_failures import failure_reason
 from otel_bridge.publish.redis_keys import RedisKeys
 from otel_bridge.publish.redis_options import connection_options
-from otel_bridge.publish.transports.base import LogEntry, splice_position
+from otel_bridge.publish.transports.base import LogEntry
 from otel_bridge.publish.transports.redis_subscription import ChannelSubscription
 from otel_bridge.publish.transports.redis_timeouts import tolerate_busy_loop
 from otel_bridge.settings import BridgeSettings
@@ -101,6 +101,7 @@ class RedisReceiver:
         self._layout = keys.log_layout()
         self._checked_at = float("-inf")
         self._cursor: str | None = None
+        self._was_full = False
 
     async def open(self) -> str:
         """
@@ -160,44 +161,56 @@ class RedisReceiver:
             found = await self._check(after, epoch, stream_id)
         block = ("BLOCK", block_ms) if block_ms > 0 else ()
         stream_id_text = f"{stream_id[0]}-{stream_id[1]}"
-        reply, gen = await self._ask_both(
+        commands: list[tuple[Any, ...]] = [
             ("XREAD", "COUNT", limit, *block, "STREAMS", self._stream, stream_id_text),
             # Asked after the entries: if there is no other layout yet, all of them came before it,
             # and so before the first entry of any other shard.
             ("HGET", self._layout, "gen"),
-        )
+        ]
+        if self._was_full:
+            # Most likely this one is full too: what is checked then comes with it, in a quarter of
+            # the time of a second question.
+            commands += [
+                ("HGET", self._meta, "epoch"),
+                ("XRANGE", self._stream, "-", "+", "COUNT", 1),
+            ]
+        reply, gen, *bounds = await self._ask(commands)
         self._compare_layout(gen)
         rows = reply[0][1] if reply else []
+        self._was_full = len(rows) >= limit
         # Trimming keeps the newest thousands of entries, so only a full reply can have skipped
         # trimmed ones.
-        if rows and (found == _NO_EPOCH or len(rows) >= limit):
-            # With the position's own epoch: a position in an empty log has no id to compare with
-            # the first entry, and would look trimmed under the epoch that the log has got since.
-            before, found = found, await self._check(after, epoch, stream_id)
-            if before not in (found, _NO_EPOCH):
-                raise PositionLostError(after, "epoch")
+        if rows and (found == _NO_EPOCH or self._was_full):
+            if _is_whole(found, stream_id, bounds):
+                self._checked_at = time.monotonic()
+            else:
+                # With the position's own epoch: a position in an empty log has no id to compare
+                # with the first entry, and would look trimmed under the epoch that the log has got
+                # since.
+                before, found = found, await self._check(after, epoch, stream_id)
+                if before not in (found, _NO_EPOCH):
+                    raise PositionLostError(after, "epoch")
         entries = _entries(found, rows)
         self._cursor = entries[-1].position if entries else after
         return entries
 
-    async def _ask_both(self, *commands: tuple[Any, ...]) -> tuple[Any, Any]:
+    async def _ask(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         """
-        Send two commands by one write and return their replies.
+        Send commands by one write and return their replies.
 
-        On the connection itself, where that costs as much as one by ``execute_command`` (80 us),
-        and a pipeline 140; the clients of Sentinels and a Cluster have none of their own.
+        On the connection itself, where two cost as much as one by ``execute_command`` (80 us), and
+        a pipeline 140; the clients of Sentinels and a Cluster have none of their own.
         """
         client = self._connect()
         if type(getattr(client, "connection_pool", None)) is not redis.asyncio.ConnectionPool:
             async with client.pipeline(transaction=False) as pipe:
                 for command in commands:
                     pipe.execute_command(*command)
-                first, second = await pipe.execute()
-            return first, second
+                return list(await pipe.execute())
         await client.initialize()
         connection = client.connection
         await connection.send_packed_command(connection.pack_commands(commands))
-        return await connection.read_response(), await connection.read_response()
+        return [await connection.read_response() for _ in commands]
 
     def _compare_layout(self, gen: bytes | None) -> None:
         if int(gen or 0) != self.layout_gen:
@@ -374,9 +387,24 @@ def _is_just_before(stream_id: _StreamId, first: _StreamId) -> bool:
     return first == (milliseconds, sequence + 1)
 
 
+def _is_whole(epoch: str, stream_id: _StreamId, bounds: Sequence[Any]) -> bool:
+    """Whether the epoch and the first entry, asked after a read, say that it has no hole."""
+    if epoch == _NO_EPOCH or not bounds:
+        return False
+    found, oldest = bounds
+    if found is None or found.decode(errors="replace") != epoch or not oldest:
+        return False
+    first = _stream_id(oldest[0][0])
+    return first <= stream_id or _is_just_before(stream_id, first)
+
+
 def _entries(epoch: str, rows: Sequence[Any]) -> list[LogEntry]:
-    entries = []
-    for raw_id, fields in rows:
-        position = f"{epoch}:{raw_id.decode()}"
-        entries.append(LogEntry(position, splice_position(position, fields[1])))
-    return entries
+    # As ``splice_position`` does it, in 0.4 us an entry instead of 0.65: the bytes are made at
+    # once, and the record without its own ``__new__``, which is a Python function.
+    before, between = f"{epoch}:", b'",'
+    opening = b'{"position":"' + before.encode()
+    make, join = tuple.__new__, b"".join
+    return [
+        make(LogEntry, (before + raw_id.decode(), join((opening, raw_id, between, fields[1][1:]))))
+        for raw_id, fields in rows
+    ]
