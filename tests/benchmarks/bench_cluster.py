@@ -22,9 +22,11 @@ from typing import Any, Final
 from otel_bridge_collector.cluster.partitions import PARTITIONS
 from otel_bridge_collector.cluster.shared_fold import ClusterOptions, SharedFold
 from otel_bridge_collector.commands.serve import _tune_garbage_collector
+from otel_bridge_collector.log.blocks import BLOCK_ENTRIES
 from otel_bridge_collector.runtime import Collector
 from otel_bridge_collector.settings import CollectorSettings
 
+from otel_bridge.publish.transports.base import LogEntry
 from otel_bridge.settings import BridgeSettings
 from tests.benchmarks import folding
 from tests.benchmarks.results import ROOT, row
@@ -62,13 +64,14 @@ def _collector(held: int | None) -> Collector:
 def measure(case: str, workload: str) -> float:
     """Microseconds of the processor for an event."""
     made = _collector(_HELD[case])
-    events = islice(_WORKLOADS[workload](), _EVENTS)
+    entries = (LogEntry(position, data) for data, position in _WORKLOADS[workload]())
+    events = islice(entries, _EVENTS)
     fold, spent, count = made.feed._fold, 0.0, 0
     now = int(folding._EPOCH.timestamp()) * 1_000_000
     while chunk := list(islice(events, _CHUNK)):
         begun = time.process_time()
-        for data, position in chunk:
-            fold(data, position, now)
+        for start in range(0, len(chunk), BLOCK_ENTRIES):
+            fold(chunk[start : start + BLOCK_ENTRIES], now)
         spent += time.process_time() - begun
         count += len(chunk)
         now += len(chunk) * folding._STEP_US

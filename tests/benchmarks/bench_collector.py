@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import psutil
+from otel_bridge_collector.log.blocks import BLOCK_ENTRIES
 from otel_bridge_collector.model.events import Event
 from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.runtime import Collector
@@ -35,7 +36,7 @@ from otel_bridge.clock import SYSTEM_CLOCK, iso_utc
 from otel_bridge.events.model import MonitoringEvent
 from otel_bridge.publish.bus import EventBus
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS
-from otel_bridge.publish.transports.base import Outgoing, splice_position
+from otel_bridge.publish.transports.base import LogEntry, Outgoing, splice_position
 from otel_bridge.publish.transports.redis import RedisSender
 from otel_bridge.settings import BridgeSettings
 from tests.benchmarks import folding
@@ -105,14 +106,14 @@ def _fold_all(collector: Collector, part: int) -> float:
     now = SYSTEM_CLOCK.time_ns() // 1000
     spent = 0.0
     count = 0
-    chunk: list[tuple[bytes, str]] = []
+    chunk: list[LogEntry] = []
     for number, data in enumerate(_events()):
         position = f"bench:{part}-{number}"
-        chunk.append((splice_position(position, data), position))
+        chunk.append(LogEntry(position, splice_position(position, data)))
         if len(chunk) == 1000:
             begun = time.process_time()
-            for one, position in chunk:
-                count += collector.feed._fold(one, position, now) is not None
+            for start in range(0, len(chunk), BLOCK_ENTRIES):
+                count += len(collector.feed._fold(chunk[start : start + BLOCK_ENTRIES], now))
             spent += time.process_time() - begun
             chunk.clear()
     assert count == TASKS * JOBS_PER_TASK * len(STEPS)

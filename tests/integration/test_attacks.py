@@ -37,6 +37,7 @@ from otel_bridge.commands.tail import TailOptions, tail
 from otel_bridge.errors import ConfigurationError
 from otel_bridge.events.model import MonitoringEvent
 from otel_bridge.publish.bus import EventBus
+from otel_bridge.publish.transports.base import LogEntry, splice_position
 from otel_bridge.settings import BridgeSettings
 from tests.support.app_server import AppServer, fetch
 from tests.support.waiting import wait_until
@@ -370,6 +371,12 @@ async def test_a_tail_over_the_limit_comes_again(
         bus.shutdown()
 
 
+def in_log(event: MonitoringEvent, number: int) -> LogEntry:
+    """An event as the log would give it."""
+    position = f"e:{number}"
+    return LogEntry(position, splice_position(position, event.to_json(8192)))
+
+
 _KINDS = ("task_started", "task_failed", "task_completed", "phase_started", "worker_heartbeat")
 _PROJECTS = ("alpha", "beta", None)
 
@@ -409,7 +416,8 @@ def test_no_byte_of_another_project(
         }
         event = MonitoringEvent.model_validate(fields)
         # As the log would give it, so that ring, state and stats are fed by the feed itself.
-        collector.feed._fold(event.to_json(8192), None, 1_700_000_000_000_000)
+        entry = in_log(event, next(position))
+        collector.feed._fold([entry], 1_700_000_000_000_000)
     event_filter = EventFilter(project_id=asked).limited(frozenset({"alpha"}))
     assert b"-of-beta" not in collector.snapshots.json(event_filter)
     collector.bus.shutdown(0)
@@ -449,7 +457,7 @@ def test_others_change_no_number(facts: list[tuple[str, str | None, str, str]]) 
                 "project_id": project,
             }
             event = MonitoringEvent.model_validate(fields)
-            collector.feed._fold(event.to_json(8192), None, time.time_ns() // 1000)
+            collector.feed._fold([in_log(event, number + 1)], time.time_ns() // 1000)
         snapshot = collector.snapshots.message(EventFilter().limited(frozenset({"alpha"})))
         found.append(snapshot.model_dump(exclude={"position", "server_time"}))
         collector.bus.shutdown(0)

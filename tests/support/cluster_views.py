@@ -85,7 +85,8 @@ def partition_states(events: Sequence[Event], now: int) -> States:
         states.open(partition).is_ready = True
     router = Router(states, ring)
     for one in events:
-        router.apply(one, microseconds(one.ts))
+        router.admit([one.event_id])
+        router.fold(one, microseconds(one.ts))
         append_to(ring, [one])
     for _ in range(3):
         states.refresh(now)

@@ -57,8 +57,9 @@ class RoutedEvents:
                 self.router.note_block(f"e:{self.number - 1}")
             data = encoded(event, position)
             one = decode_event(data)
-            if not self.router.apply(one, microseconds(one.ts)):
-                continue
+            if self.router.admit([one.event_id]) == [False]:
+                continue  # a repeat
+            self.router.fold(one, microseconds(one.ts))
             project = one.project_id or project_of(self.router.task)
             ids = project, one.parent_task_id, one.task_id
             entry = Entry(position, data, one.event_type, *ids)

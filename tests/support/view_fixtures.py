@@ -28,6 +28,7 @@ from otel_bridge_collector.views.changes import change_message, full_message
 from otel_bridge_collector.views.listing import Window
 
 from otel_bridge.lines.line import encode_line
+from otel_bridge.publish.transports.base import LogEntry
 from otel_bridge.settings import BridgeSettings
 from tests.support.faults import FakeClock
 from tests.support.model_snapshot import FIXTURES
@@ -121,7 +122,8 @@ class _Reader:
         for line in self._lines[self.read : count]:
             event = decode_event(line)
             self._move_to(max(microseconds(event.ts) * 1000, self._clock.now_ns))
-            self._collector.feed._fold(line, event.position, self._clock.now_ns // 1000)
+            entry = LogEntry(event.position or "", line)
+            self._collector.feed._fold([entry], self._clock.now_ns // 1000)
         self.read = count
 
     def _move_to(self, time_ns: int) -> None:

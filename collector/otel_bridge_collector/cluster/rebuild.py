@@ -29,7 +29,7 @@ from otel_bridge_collector.cluster.membership import Membership
 from otel_bridge_collector.cluster.routing import EVERY, Router
 from otel_bridge_collector.cluster.states import State, States
 from otel_bridge_collector.log.blocks import Blocks
-from otel_bridge_collector.log.decoding import UnreadableEventError, decode_for_fold
+from otel_bridge_collector.log.decoding import decode_log
 from otel_bridge_collector.log.reader import Feed
 from otel_bridge_collector.model.events import Event, microseconds
 
@@ -298,15 +298,14 @@ class _Past:
 
     async def fold(self, after: str, entries: Sequence[LogEntry]) -> None:
         started = self._clock.monotonic()
-        for position, data in self._blocks.marked(after, entries):
-            try:
-                event, _ = decode_for_fold(data, position, self._max_bytes)
-            except UnreadableEventError:
-                continue  # the feed has counted it
-            self._fold_one(event)
-            if self._clock.monotonic() - started > _SLICE_SEC:
-                await asyncio.sleep(0)
-                started = self._clock.monotonic()
+        for part in self._blocks.parts(after, entries):
+            for event in decode_log(part, self._max_bytes):
+                if not isinstance(event, Event):
+                    continue  # unreadable: the feed has counted it
+                self._fold_one(event)
+                if self._clock.monotonic() - started > _SLICE_SEC:
+                    await asyncio.sleep(0)
+                    started = self._clock.monotonic()
         await asyncio.sleep(0)
 
     def _fold_one(self, event: Event) -> None:

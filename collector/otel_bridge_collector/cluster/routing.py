@@ -11,7 +11,7 @@ owner leaves out as unreadable.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from otel_bridge_collector.cluster.known import Group, Home, Known
@@ -23,6 +23,7 @@ from otel_bridge_collector.model.events import FACTS, Event, microseconds
 from otel_bridge_collector.model.nodes import Task
 from otel_bridge_collector.model.reading.projects import project_of_past
 from otel_bridge_collector.model.stats import RollingStats
+from otel_bridge_collector.model.work.event_ids import EventIds
 from otel_bridge_collector.stream.ring import Entry, ReplayRing
 
 __all__ = ["EVERY", "NOWHERE", "Router", "RouterCounters"]
@@ -31,7 +32,6 @@ EVERY: Final = -1
 """What concerns no task is folded into every state, and counted by one."""
 NOWHERE: Final = -2
 """The leader's own statistics are folded by none."""
-_ID_BITS: Final = (1 << 60) - 1
 _MAX_LATE_MOVES: Final = 1000
 _MAX_NEEDLES: Final = 8
 _TRACE_IDS: Final = re.compile(rb'"trace_id"\s*:\s*"([0-9a-f]{32})"')
@@ -72,7 +72,6 @@ class Router:
 
     Attributes:
         stats: Counts all events, held or not.
-        ts: As of ``Fold``: time of the last event, microseconds.
         tasks: What is known of tasks, traces and projects.
         late_moves: Groups that moved here, whose first events only the log has; a reader of it
             clears them.
@@ -81,17 +80,15 @@ class Router:
     def __init__(self, states: States, ring: ReplayRing, event_ids: int = 156_000) -> None:
         self.stats = RollingStats()
         self.counters = RouterCounters()
-        self.ts = 0
         self.tasks = Owners()
         self.tasks.number = lambda: ring.last_index + 1
+        self._note, self._moves = self.tasks.note, self.tasks.moves
         self.late_moves: list[Move] = []
         self._states = states
         self._held = states.held
         self._ring = ring
         self._block: str | None = None
-        self._new_ids: set[int] = set()
-        self._old_ids: set[int] = set()
-        self._half_of_ids = event_ids // 2
+        self._ids = EventIds(event_ids)
         self._seen = 0
         """Reception of the latest event: what is folded again was received before."""
         self._event: Event | None = None
@@ -107,8 +104,7 @@ class Router:
 
     def knows(self, event_id: str) -> bool:
         """Whether an event with this id was routed, as far as ids are remembered."""
-        known = hash(event_id) & _ID_BITS
-        return known in self._new_ids or known in self._old_ids
+        return event_id in self._ids
 
     def sweep(self, now: int) -> None:
         """
@@ -123,39 +119,41 @@ class Router:
                 state.model.sweep(now)
         self._touched.clear()
 
-    def apply(self, event: Event, seen: int) -> bool:
-        """
-        Fold one event into its state, if that is held; as ``Fold.apply``.
+    def admit(self, event_ids: Sequence[str]) -> list[bool] | None:
+        """As ``EventIds.add_all``: which events of a read are no repeats. Those are counted."""
+        found = self._ids.add_all(event_ids)
+        self.stats.events_in += len(event_ids) if found is None else sum(found)
+        return found
 
-        False, and no change, for a repeat of one of the newest 78,000 to 156,000.
-        """
-        known = hash(event.event_id) & _ID_BITS
-        new_ids = self._new_ids
-        if known in new_ids or known in self._old_ids:
-            return False
-        new_ids.add(known)
-        if len(new_ids) > self._half_of_ids:
-            self._old_ids, self._new_ids = new_ids, set()
-        self.stats.events_in += 1
+    def fold(self, event: Event, seen: int) -> None:
+        """Fold one event, which is no repeat, into its state, if that is held; as ``Fold.fold``."""
         if seen > self._seen:
             self._seen = seen
         self._event = event
-        place = self.place(event)
-        if self.tasks.moves:
+        base = self._note(event) if event.event_type in FACTS else None
+        if base is None:
+            place = self.place(event)
+        else:
+            # As ``place``, without the call.
+            self._base, group = base, base.group
+            place = group.partition
+            if place < 0 or group.is_shared:
+                place = self._place_in(base, event)
+        if self._moves:
             self._move()
         state = self._state = self._held.get(place)
         if state is not None:
             if state.block is not self._block:
                 state.enter_block(self._block)
-            state.model.apply(event, seen)
+            if state.is_ready:
+                state.model.fold(event, seen)
+            else:
+                # What is read back may be in it already, or come to it later.
+                state.model.apply(event, seen)
             self._touched.add(place)
-            self.ts = state.model.ts
             self.counters.folded += 1
-            return True
-        self.ts = microseconds(event.ts)
-        if place == EVERY:
+        elif place == EVERY:
             self.apply_to_every(self._held.values(), event, seen, self._block)
-        return True
 
     @property
     def task(self) -> Task | Home | None:
@@ -190,8 +188,9 @@ class Router:
             if event.parent_task_id is None:
                 return NOWHERE
         base = self._base = self.tasks.note(event)
-        if base is None:
-            return partition_of(event.task_id or "")
+        return partition_of(event.task_id or "") if base is None else self._place_in(base, event)
+
+    def _place_in(self, base: Known, event: Event) -> int:
         group = base.group
         if group.is_shared:
             if not group.is_indexed:

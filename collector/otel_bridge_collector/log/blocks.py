@@ -38,29 +38,37 @@ class Blocks:
         self._last: str | None = None
         self._left = 0
 
-    def marked(self, after: str | None, entries: Sequence[LogEntry]) -> Iterator[LogEntry]:
+    def parts(self, after: str | None, entries: Sequence[LogEntry]) -> Iterator[Sequence[LogEntry]]:
         """
-        Iterate entries that were read together; before each, its block is noted.
+        Iterate entries that were read together, block by block; before each, it is noted.
 
         Args:
             after: The position that they were read from. If it is not that of the last entry
                 before, a new block starts, because the entries of a block follow each other. None:
                 they are in no log, as in measurements; nothing is noted.
             entries: In the order of the log, in any number.
+
+        Returns:
+            The entries in parts of at most 64, each of one block.
         """
-        if after is None:
-            yield from entries
-            return
-        if after != self._last:
+        start, count = 0, len(entries)
+        if after is not None and after != self._last:
             self._last, self._left = after, 0
-        for entry in entries:
-            if not self._left:
-                self._left = BLOCK_ENTRIES
-                assert self._last is not None
-                self._note(self._last)
-            self._left -= 1
-            yield entry
-            self._last = entry.position
+        while start < count:
+            if after is None:
+                stop = start + BLOCK_ENTRIES
+            else:
+                if not self._left:
+                    self._left = BLOCK_ENTRIES
+                    assert self._last is not None
+                    self._note(self._last)
+                stop = start + self._left
+            part = entries[start:stop]
+            yield part
+            start += len(part)
+            if after is not None:
+                self._left -= len(part)
+                self._last = part[-1].position
 
 
 class NodeFacts(NamedTuple):

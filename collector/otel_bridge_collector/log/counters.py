@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ["FeedCounters"]
+import logging
+from typing import Final
+
+from otel_bridge.clock import Clock
+from otel_bridge_collector.model.stats import RollingStats
+
+__all__ = ["FeedCounters", "Unreadable"]
+
+logger = logging.getLogger(__name__)
+
+_LOG_INTERVAL_SEC: Final = 1.0
 
 
 class FeedCounters:
@@ -32,3 +42,31 @@ class FeedCounters:
         self.restarts = 0
         self.gaps: dict[str, int] = {}
         self.unreadable: dict[str, int] = {}
+
+
+class Unreadable:
+    """
+    Counts events that are left out, and says so in the log of this program once a second at most.
+
+    Args:
+        counters, stats: In which they are counted.
+        clock: Its monotonic clock is used.
+    """
+
+    def __init__(self, counters: FeedCounters, stats: RollingStats, clock: Clock) -> None:
+        self._counts = counters.unreadable
+        self._stats = stats
+        self._clock = clock
+        self._logged_at = float("-inf")
+        self._unlogged = 0
+
+    def count(self, reason: str) -> None:
+        """Count one event; never raises."""
+        self._counts[reason] = self._counts.get(reason, 0) + 1
+        self._stats.events_unreadable += 1
+        self._unlogged += 1
+        now = self._clock.monotonic()
+        if now - self._logged_at >= _LOG_INTERVAL_SEC:
+            logger.warning("left out %d unreadable events; the last: %s", self._unlogged, reason)
+            self._logged_at = now
+            self._unlogged = 0

@@ -12,7 +12,7 @@ it refuses pydantic decides, and what it accepts is checked further: nothing rea
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -25,7 +25,7 @@ from otel_bridge.events.encoding import FIELD_ORDER, encode_event
 from otel_bridge.events.model import MonitoringEvent
 from otel_bridge.events.redaction import redact_fields, redact_meta
 from otel_bridge.publish.transports.base import LogEntry
-from otel_bridge_collector.model.events import Event
+from otel_bridge_collector.model.events import NO_META, Event
 from otel_bridge_collector.stream.ring import Entry
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "decode_entry",
     "decode_event",
     "decode_for_fold",
+    "decode_log",
 ]
 
 _POSITION_BYTES: Final = 128
@@ -135,8 +136,56 @@ def decode_for_fold(data: bytes, position: str | None, max_bytes: int) -> tuple[
     return event, data
 
 
+def decode_log(entries: Sequence[LogEntry], max_bytes: int) -> list[Event | str]:
+    """
+    Decode entries that were read together, each as ``decode_for_fold`` does; never raises.
+
+    In one loop, with one check of all ids of spans, an event takes two thirds of the time.
+
+    Args:
+        entries: Of the log, each with its position.
+        max_bytes: Limit on an event's bytes without its position; 128 more are allowed for that.
+
+    Returns:
+        For each entry its event, or the reason why it is unreadable.
+    """
+    limit = max_bytes + _POSITION_BYTES
+    decode, known, no_meta = _decode, _known_traces, NO_META
+    found: list[Event | str] = []
+    span_ids: list[str | None] = []
+    for position, data in entries:
+        if len(data) <= limit:
+            try:
+                event = decode(data)
+            except _UNDECODED:
+                pass
+            else:
+                trace_id, meta = event.trace_id, event.meta
+                if (
+                    event.position == position
+                    and 1970 < event.ts.year < 9998
+                    and (trace_id is None or trace_id in known or _is_new_trace(trace_id))
+                    and (meta is no_meta or bytes(meta)[:1] in b"{n")
+                ):
+                    found.append(event)
+                    span_ids += event.span_id, event.parent_span_id
+                    continue
+        found.append(_decode_alone(data, position, max_bytes))
+    if not _are_hex("".join(filter(None, span_ids))):
+        # One of them is not: each is looked at.
+        return [_decode_alone(data, position, max_bytes) for position, data in entries]
+    return found
+
+
+def _decode_alone(data: bytes, position: str, max_bytes: int) -> Event | str:
+    try:
+        return decode_for_fold(data, position, max_bytes)[0]
+    except UnreadableEventError as error:
+        return str(error)
+
+
+_UNDECODED: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 _MAX_KNOWN_TRACES: Final = 10_000
-_SPAN_ID_CHARS: Final = 16
 _is_trace_id: Final = re.compile(r"[0-9a-f]{32}").fullmatch
 _known_traces: set[str] = set()
 """Ids found valid: of many spans of a trace one is looked at."""
@@ -159,22 +208,27 @@ def decode_event(data: bytes) -> Event:
     try:
         event = _decode(data)
         # What msgspec does not check: a time from 1970 to 9999, ids in hex, ``meta`` an object.
-        ts, meta = event.ts, event.meta
-        span_id, parent_span_id, trace_id = event.span_id, event.parent_span_id, event.trace_id
+        ts, meta, trace_id = event.ts, event.meta, event.trace_id
         if (
             (1970 < ts.year < 9998 or 0 <= ts.timestamp() < _MAX_SECONDS)
-            and (span_id is None or len(span_id) == _SPAN_ID_CHARS)
-            and (parent_span_id is None or len(parent_span_id) == _SPAN_ID_CHARS)
             and (trace_id is None or trace_id in _known_traces or _is_new_trace(trace_id))
-            and (len(meta) == 0 or bytes(meta)[:1] in b"{n")
+            and (meta is NO_META or bytes(meta)[:1] in b"{n")
         ):
-            ids = (span_id or "") + (parent_span_id or "")
-            # There and back in half the time of two regular expressions: 0.15 us instead of 0.27.
-            if not ids or bytes.fromhex(ids).hex() == ids:
+            ids = (event.span_id or "") + (event.parent_span_id or "")
+            if not ids or _are_hex(ids):
                 return event
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    except _UNDECODED:
         pass
     return _decode_slowly(data)
+
+
+def _are_hex(ids: str) -> bool:
+    """Whether ids of an even length are hexadecimal digits in lower case."""
+    try:
+        # There and back in half the time of a regular expression.
+        return bytes.fromhex(ids).hex() == ids
+    except ValueError:
+        return False
 
 
 def _is_new_trace(trace_id: str) -> bool:

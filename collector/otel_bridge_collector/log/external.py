@@ -18,7 +18,7 @@ import hashlib
 import logging
 import secrets
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from otel_bridge.clock import Clock
@@ -163,9 +163,20 @@ class ExternalMessages:
             self._drop_oldest("overflow")
         return True
 
-    def may_hold(self, event_id: str) -> bool:
-        """Return whether ``note_in_log`` must be called for this id; cheap, for each event."""
-        return event_id[_VERSION_PART] == _VERSION or self._count > 0
+    def note_read(self, event_ids: Sequence[str], *, is_live: bool) -> None:
+        """
+        Stop holding the events of a part of the log that was read; cheap if it has none of them.
+
+        Call it before their ids are known; as ``note_in_log`` for each.
+        """
+        if not self._count and _VERSION not in [one[_VERSION_PART] for one in event_ids]:
+            return
+        past: set[str] = set()
+        for event_id in event_ids:
+            # An event read a second time, after a gap, says nothing about a message to come.
+            is_first = event_id not in past and not self._is_known(event_id)
+            self.note_in_log(event_id, is_live=is_live and is_first)
+            past.add(event_id)
 
     def note_in_log(self, event_id: str, *, is_live: bool) -> None:
         """

@@ -15,6 +15,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import repeat
 from typing import Final, Protocol
 
 from otel_bridge.cancellation import cancel
@@ -27,8 +28,8 @@ from otel_bridge.publish.transports.sharded.log_receiver import RedisLogReceiver
 from otel_bridge.publish.transports.sharded.status import ShardStatus
 from otel_bridge_collector.log.awaited import AwaitedPositions
 from otel_bridge_collector.log.blocks import Blocks
-from otel_bridge_collector.log.counters import FeedCounters
-from otel_bridge_collector.log.decoding import UnreadableEventError, decode_for_fold
+from otel_bridge_collector.log.counters import FeedCounters, Unreadable
+from otel_bridge_collector.log.decoding import UnreadableEventError, decode_log
 from otel_bridge_collector.log.external import ExternalMessages
 from otel_bridge_collector.log.histogram import Histogram
 from otel_bridge_collector.log.late_projects import KnownTasks, LateProjects, OwnedTask
@@ -47,7 +48,6 @@ _SMALL_READ: Final = 64
 _COALESCE_SEC: Final = 0.003
 """Pause after a small read: at 1,000 events/s it halves the CPU and costs 3 ms (measured)."""
 _BACKOFF_SEC: Final = (0.1, 2.0)
-_LOG_INTERVAL_SEC: Final = 1.0
 _MAX_LOST_IN_A_ROW: Final = 3
 """A log that changes all the time is read again from its start; after so many times without success
 the reader waits, as for a log that cannot be reached, instead of trying without a pause."""
@@ -59,11 +59,9 @@ class Model(Protocol):
 
     Attributes:
         stats: Counts the events.
-        ts: Time of the last event, microseconds.
     """
 
     stats: RollingStats
-    ts: int
 
     @property
     def task(self) -> OwnedTask | None:
@@ -77,8 +75,11 @@ class Model(Protocol):
     def note_block(self) -> Callable[[str], None]:
         """Called before each block of the log, with the position before it."""
 
-    def apply(self, event: Event, seen: int) -> bool:
-        """Merge one event, received at ``seen``; False for a repeat."""
+    def admit(self, event_ids: Sequence[str], /) -> list[bool] | None:
+        """Remember the ids of events; which are no repeats, None: all."""
+
+    def fold(self, event: Event, seen: int) -> None:
+        """Merge one event, which is no repeat, received at ``seen``."""
 
     def knows(self, event_id: str) -> bool:
         """Whether an event with this id was merged, as far as ids are remembered."""
@@ -156,8 +157,7 @@ class Feed:
         self._live = asyncio.Event()
         self._advanced = asyncio.Condition()
         self._awaited = AwaitedPositions()
-        self._logged_at = float("-inf")
-        self._unlogged = 0
+        self._unreadable = Unreadable(self.counters, model.stats, clock)
 
     async def start(self, timeout_sec: float) -> bool:
         """
@@ -318,53 +318,78 @@ class Feed:
         live: list[Entry] = []
         if self._is_rebuilt:
             self.batch_events.observe(len(entries))
-        for position, data in self._blocks.marked(after, entries):
-            entry = self._fold(data, position, now)
-            if entry is not None:
-                live.append(entry)
-            else:
-                self._ring.advance(position)
+        for part in self._blocks.parts(after, entries):
+            live += self._fold(part, now)
         if live and self._is_rebuilt:
             self._hub.broadcast(live)
 
-    def _fold(self, data: bytes, position: str | None, now: int) -> Entry | None:
-        # Tests and measurements fold bytes that are in no log: position None.
-        try:
-            event, data = decode_for_fold(data, position, self._max_bytes)
-        except UnreadableEventError as error:
-            self._count_unreadable(str(error))
-            return None
-        if self.external.may_hold(event.event_id):
-            self._note_external(event.event_id)
-        seen, model, is_rebuilt = now, self._model, self._is_rebuilt
-        try:
-            if not is_rebuilt:
-                seen = min(microseconds(event.ts), now)
-                self._evaluate_past(seen)
-            if not model.apply(event, seen):
+    def _fold(self, entries: Sequence[LogEntry], now: int) -> list[Entry]:
+        """Fold entries of one block; return those that clients get."""
+        kept, events = self._admit(entries)
+        model, ring, is_rebuilt = self._model, self._ring, self._is_rebuilt
+        fold, append, seen = model.fold, ring.append, now
+        made: list[Entry] = []
+        for (position, data), event in zip(kept, events, strict=True):
+            try:
+                if not is_rebuilt:
+                    seen = min(microseconds(event.ts), now)
+                    self._evaluate_past(seen)
+                fold(event, seen)
+                project_id = event.project_id
+                if project_id is None:
+                    project_id = project_of(model.task)
+            except Exception:
+                # One event that raises in the fold must not keep later events from the clients.
+                logger.exception("an event of type %s could not be folded", event.event_type)
+                self._unreadable.count("not folded")
+                ring.advance(position)
+                continue
+            entry = Entry(
+                position, data, event.event_type, project_id, event.parent_task_id, event.task_id
+            )
+            append(entry)
+            made.append(entry)
+            if project_id is None or self._without_project:
+                self._late_projects.note(entry, model.task, event.trace_id)
+        if not kept or kept[-1] is not entries[-1]:
+            ring.advance(entries[-1].position)
+        if made:
+            ring.trim()
+            self._note_times([event.ts.timestamp() for event in events], now)
+        return made
+
+    def _admit(self, entries: Sequence[LogEntry]) -> tuple[Sequence[LogEntry], list[Event]]:
+        """Decode entries; return those that are readable and no repeats, with their events."""
+        found = decode_log(entries, self._max_bytes)
+        events = [event for event in found if isinstance(event, Event)]
+        event_ids = [event.event_id for event in events]
+        self.external.note_read(event_ids, is_live=self._is_rebuilt)
+        is_new = self._model.admit(event_ids)
+        if is_new is None and len(events) == len(entries):
+            return entries, events
+        answers = iter(is_new or repeat(True))
+        kept: list[LogEntry] = []
+        events.clear()
+        for entry, event in zip(entries, found, strict=True):
+            if not isinstance(event, Event):
+                self._unreadable.count(event)
+            elif next(answers):
+                kept.append(entry)
+                events.append(event)
+                continue
+            else:
                 self.counters.duplicates += 1
-                return None
-            project_id = event.project_id
-            if project_id is None:
-                project_id = project_of(model.task)
-        except Exception:
-            # One event that raises in the fold must not keep later events from the clients.
-            logger.exception("an event of type %s could not be folded", event.event_type)
-            self._count_unreadable("not folded")
-            return None
-        entry = Entry(
-            position, data, event.event_type, project_id, event.parent_task_id, event.task_id
-        )
-        ts = model.ts
-        if ts > self.last_event_at:
-            self.last_event_at = ts if ts < now else now
-        if is_rebuilt:
+            if not kept:
+                self._ring.advance(entry.position)
+        return kept, events
+
+    def _note_times(self, times: Sequence[float], now: int) -> None:
+        newest = int(max(times) * 1e6 + 0.5)
+        self.last_event_at = max(self.last_event_at, min(newest, now))
+        if self._is_rebuilt:
+            now_sec = now / 1e6
             # A sender's clock may be ahead.
-            self.lag_sec.observe((now - ts) / 1e6 if now > ts else 0.0)
-        self._ring.append(entry)
-        if project_id is None or self._without_project:
-            self._late_projects.note(entry, model.task, event.trace_id)
-        return entry
+            self.lag_sec.observe_all([now_sec - ts if ts < now_sec else 0.0 for ts in times])
 
     def _evaluate_past(self, seen: int) -> None:
         """While the log is read back, evaluate at its events' times, so that rates are right."""
@@ -372,17 +397,6 @@ class Feed:
         if second > self._evaluated_sec:
             self._evaluated_sec = second
             self._model.sweep(seen)
-
-    def _count_unreadable(self, reason: str) -> None:
-        counts = self.counters.unreadable
-        counts[reason] = counts.get(reason, 0) + 1
-        self._stats.events_unreadable += 1
-        self._unlogged += 1
-        now = self._clock.monotonic()
-        if now - self._logged_at >= _LOG_INTERVAL_SEC:
-            logger.warning("left out %d unreadable events; the last: %s", self._unlogged, reason)
-            self._logged_at = now
-            self._unlogged = 0
 
     # --- external publishers ---------------------------------------------------------------------
 
@@ -392,10 +406,5 @@ class Feed:
             try:
                 self.external.add(message)
             except UnreadableEventError as error:
-                self._count_unreadable(str(error))
+                self._unreadable.count(str(error))
         raise TransportError("the subscription ended")
-
-    def _note_external(self, event_id: str) -> None:
-        # An event read a second time, after a gap, says nothing about a message to come.
-        is_live = self._is_rebuilt and not self._model.knows(event_id)
-        self.external.note_in_log(event_id, is_live=is_live)

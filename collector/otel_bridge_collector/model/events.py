@@ -22,6 +22,7 @@ __all__ = [
     "FAILED",
     "JOB",
     "KIND_NAMES",
+    "NO_META",
     "OTHER",
     "PENDING",
     "PHASE",
@@ -99,6 +100,11 @@ FACTS: Final = {
 }
 
 
+NO_META: Final = msgspec.Raw()
+"""``meta`` of an event that has none."""
+_SpanId = Annotated[str, msgspec.Meta(min_length=16, max_length=16)]
+
+
 class Event(msgspec.Struct, gc=False, kw_only=True):
     """
     One event as the fold reads it; the fold merges each event into the collector's state.
@@ -155,10 +161,10 @@ class Event(msgspec.Struct, gc=False, kw_only=True):
     queue: str | dict[str, Any] | None = None
     message: str | None = None
     error: str | None = None
-    meta: msgspec.Raw = msgspec.Raw()
+    meta: msgspec.Raw = NO_META
     trace_id: str | None = None
-    span_id: str | None = None
-    parent_span_id: str | None = None
+    span_id: _SpanId | None = None
+    parent_span_id: _SpanId | None = None
     incarnation: str | None = None
     run_id: str | None = None
     span_kind: str | None = None

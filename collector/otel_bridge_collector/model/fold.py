@@ -38,6 +38,7 @@ from otel_bridge_collector.model.shape.faces import is_direct_job
 from otel_bridge_collector.model.stats import RollingStats
 from otel_bridge_collector.model.tasks import Tasks, is_link, names_task
 from otel_bridge_collector.model.tree import Tree
+from otel_bridge_collector.model.work.event_ids import EventIds
 from otel_bridge_collector.model.work.job_ids import JobIds
 from otel_bridge_collector.model.work.jobs import Jobs, note_first
 from otel_bridge_collector.model.work.learning import Learning
@@ -55,8 +56,6 @@ __all__ = ["Fold"]
 
 _PROGRESS: Final = Fact(WORD, PROCESSING, PHASE)
 _HEX: Final = frozenset("0123456789abcdef")
-_ID_BITS: Final = (1 << 60) - 1
-"""An integer of two digits: 32 bytes, where 61 bits are 36, of which the allocator makes 48."""
 _OVER: Final = (COMPLETED, FAILED)
 
 
@@ -81,6 +80,7 @@ class Fold:
         cards, rows, skipped: What views read of tasks, of nodes; number of events of unknown types.
         evicted_ends: By task, when attempts ended that it no longer holds; only to be read.
         task, ts: Task (None: of workers, queues) and time, microseconds, of the last event.
+        admit: ``EventIds.add_all``: which events of a read are no repeats.
         note_block, note_heartbeat, forget, set_limits: As of ``Placing`` and ``Eviction``.
     """
 
@@ -113,9 +113,8 @@ class Fold:
         self.evicted, self.evicted_ends = self._eviction.evicted, self._eviction.ends
         self.forget, self.set_limits = self._eviction.forget, self._eviction.set_limits
         self._placing = Placing(self.tasks, self.tree, self._jobs, self._eviction)
-        self._new_ids: set[int] = set()
-        self._old_ids: set[int] = set()
-        self._half_of_ids = self.limits.event_ids // 2
+        self._ids = EventIds(self.limits.event_ids)
+        self.admit = self._ids.add_all
         placing, self._node_of = self._placing, self._placing.node_of
         self.note_block, self.note_heartbeat = placing.note_block, placing.note_heartbeat
         self._learn = Learning(self.tasks, self.tree).learn
@@ -126,9 +125,16 @@ class Fold:
 
     # --- entry -----------------------------------------------------------------------------------
 
-    def apply(self, event: Event, seen: int) -> bool:  # noqa: C901  (each call costs 0.1 us)
+    def apply(self, event: Event, seen: int) -> bool:
+        """``fold`` an event; False, and no change, for a repeat of one of the newest 78,000."""
+        if not self._ids.add(event.event_id):
+            return False
+        self.fold(event, seen)
+        return True
+
+    def fold(self, event: Event, seen: int) -> None:  # noqa: C901  (each call costs 0.1 us)
         """
-        Merge one event. False, and no change, for a repeat of one of the newest 78,000 to 156,000.
+        Merge one event, which is no repeat: ``admit`` says so of all events of a read.
 
         On the collector's event loop. Over 5/4 of a limit (by default 10,000 tasks, 400,000 nodes,
         256 MiB), after eviction, no node is made for it; it is only counted.
@@ -139,13 +145,6 @@ class Fold:
             seen: Its reception, microseconds since the Unix epoch: the collector's clock if live,
                 the event's ``ts`` if read back. Liveness goes by it: workers' clocks may be wrong.
         """
-        known = hash(event.event_id) & _ID_BITS
-        new_ids = self._new_ids
-        if known in new_ids or known in self._old_ids:
-            return False
-        new_ids.add(known)
-        if len(new_ids) > self._half_of_ids:
-            self._old_ids, self._new_ids = new_ids, set()
         self.ts = ts = int(event.ts.timestamp() * 1e6 + 0.5)
         stats = self.stats
         if not stats.second_from <= seen < stats.second_to:
@@ -154,7 +153,7 @@ class Fold:
         if fact is None:
             self.task = None
             self._apply_rest(event, ts, seen)
-            return True
+            return
         trace_id, task_id = event.trace_id, event.parent_task_id
         is_root = False
         if trace_id is not None:
@@ -196,7 +195,7 @@ class Fold:
             if event.worker_id is not None:
                 self._merge_host(None, event, kind, seen)
             self._touch(base)
-            return True
+            return
         start, end = node.start, node.end
         if merge_node(node, event, fact, kind, rank, ts, seen) and (
             node.ended & 7 == FAILED or node.more is not None
@@ -235,12 +234,10 @@ class Fold:
             task.events += 1
         if task.size > self.limits.nodes_per_task:
             self._eviction.grown(task)
-        return True
 
     def knows(self, event_id: str) -> bool:
         """Whether an event with this id was folded, as far as ids are remembered."""
-        known = hash(event_id) & _ID_BITS
-        return known in self._new_ids or known in self._old_ids
+        return event_id in self._ids
 
     @property
     def dirty(self) -> set[Task]:

@@ -248,10 +248,12 @@ def test_a_repeat_is_left_out() -> None:
     one = event(1, "task_started", parent_task_id="t", task_id="j")
     ring = ReplayRing("e:0", 10)
     router = Router(RoutedEvents(()).states, ring)
-    assert router.apply(one, microseconds(START))
-    assert not router.apply(one, microseconds(START))
+    assert not router.knows(one.event_id)
+    assert router.admit([one.event_id]) is None
+    router.fold(one, microseconds(START))
+    assert router.admit(["other", one.event_id, "other"]) == [True, False, False]
     assert router.knows(one.event_id)
-    assert (router.stats.events_in, router.counters.folded) == (1, 0)
+    assert (router.stats.events_in, router.counters.folded) == (2, 0)
 
 
 EMPTIED: Final[list[dict[str, Any]]] = [

@@ -25,9 +25,13 @@ def test_a_block_is_64_entries_however_they_are_read(sizes: list[int]) -> None:
     blocks = Blocks(noted.append)
     last = 0
     for size in sizes:
-        for entry in blocks.marked(f"e:{last}", entries(last + 1, size)):
-            before, number = int(noted[-1][2:]), int(entry.position[2:])
-            assert before < number <= before + BLOCK_ENTRIES
+        read: list[LogEntry] = []
+        for part in blocks.parts(f"e:{last}", entries(last + 1, size)):
+            read += part
+            for entry in part:
+                before, number = int(noted[-1][2:]), int(entry.position[2:])
+                assert before < number <= before + BLOCK_ENTRIES
+        assert read == entries(last + 1, size)
         last += size
     assert len(noted) == -(-last // BLOCK_ENTRIES)
 
@@ -41,8 +45,15 @@ def test_another_place_starts_a_block() -> None:
         ("e:9", entries(10, 3)),
         ("f:0", entries(1, 1, "f")),
     ):
-        assert list(blocks.marked(after, read)) == read
+        assert list(blocks.parts(after, read)) == [read]
     assert noted == ["e:0", "e:9", "f:0"]
+
+
+def test_what_is_in_no_log_has_no_block() -> None:
+    """Its parts are as large, and nothing is noted."""
+    noted: list[str] = []
+    parts = [len(part) for part in Blocks(noted.append).parts(None, entries(1, 130))]
+    assert (parts, noted) == ([64, 64, 2], [])
 
 
 def log(*events: dict[str, Any] | bytes) -> list[LogEntry]:

@@ -7,15 +7,18 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from otel_bridge_collector.log import decoding
 from otel_bridge_collector.log.decoding import (
     UnreadableEventError,
     decode_entry,
     decode_event,
     decode_for_fold,
+    decode_log,
 )
 
-from otel_bridge.publish.transports.base import splice_position
+from otel_bridge.publish.transports.base import LogEntry, splice_position
 
 SECONDS = 1_764_072_000
 PLAIN = {"event_id": "x", "ts": "2025-11-25T12:00:00Z", "event_type": "task_started"}
@@ -200,3 +203,39 @@ def test_an_ordinary_event_is_decoded_by_msgspec_alone(
     """The slow way, five times as slow, is for what msgspec refuses, not for what workers send."""
     monkeypatch.delattr(decoding, "_decode_slowly")
     assert decode_event(encoded({**PLAIN, **fields})).event_id == "x"
+
+
+SPAN_IDS = st.sampled_from([None, HEX, HEX.upper(), HEX[:-1], HEX + "0", "g" * 16, " " * 16, ""])
+BROKEN = [b"", b"{}", b"[]", b"{", b'{"event_id":"x"}', b'{"a":NaN}', b'{"a":1},{}']
+EVENTS = st.one_of(
+    st.sampled_from(BROKEN),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "ts": st.sampled_from([SECONDS, "1970-01-01T00:00:00Z", "1969-12-31T23:59:59Z"])
+            | st.sampled_from(["9998-01-01T00:00:00Z", "9999-01-01T00:00:00Z", "soon"]),
+            "position": st.sampled_from(["e:1", "e:2", None]),
+            "span_id": SPAN_IDS,
+            "parent_span_id": SPAN_IDS,
+            "trace_id": st.sampled_from([None, HEX * 2, HEX, "G" * 32]),
+            "meta": st.sampled_from([None, {}, {"title": "T"}, "text", 1, []]),
+            "message": st.sampled_from(["short", "x" * 300]),
+        },
+    ).map(lambda more: encoded({**PLAIN, **more})),
+)
+
+
+@given(st.lists(EVENTS, max_size=8))
+def test_what_is_read_together_is_decoded_as_each_alone(events: list[bytes]) -> None:
+    """One that is unreadable, for any reason, changes nothing about those beside it."""
+    entries = [
+        LogEntry(f"e:{number}", splice_position(f"e:{number}", data))
+        for number, data in enumerate(events)
+    ]
+    expected: list[Any] = []
+    for position, data in entries:
+        try:
+            expected.append(decode_for_fold(data, position, 300)[0])
+        except UnreadableEventError as error:
+            expected.append(str(error))
+    assert decode_log(entries, 300) == expected

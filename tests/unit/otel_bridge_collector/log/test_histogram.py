@@ -26,3 +26,14 @@ def test_buckets_are_cumulative(values: Sequence[int]) -> None:
         found.observe(value)
     counts = [(bound, sum(value <= bound for value in values)) for bound in (10, 20, 50, inf)]
     assert (found.buckets(), found.total) == (counts, sum(values))
+
+
+@given(st.lists(st.lists(st.integers(0, 60), max_size=5)))
+def test_several_at_once_count_as_each_alone(parts: list[list[int]]) -> None:
+    """Whether they are in one bucket, in several, or none."""
+    one, other = Histogram(10, 20, 50), Histogram(10, 20, 50)
+    for part in parts:
+        one.observe_all(part)
+        for value in part:
+            other.observe(value)
+    assert (one.buckets(), one.total) == (other.buckets(), other.total)

@@ -51,10 +51,10 @@ class FaultyReceiver(MemoryReceiver):
 class FaultyModel(Fold):
     """A model that fails to fold the event of one job."""
 
-    def apply(self, event: Event, seen: int) -> bool:
+    def fold(self, event: Event, seen: int) -> None:
         if event.task_id == "bad":
             raise ZeroDivisionError("a bug")
-        return super().apply(event, seen)
+        super().fold(event, seen)
 
 
 class Stage:

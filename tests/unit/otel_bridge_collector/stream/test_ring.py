@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from otel_bridge_collector.stream.ring import Entry, ReplayRing
 
 
@@ -168,3 +170,33 @@ def test_a_ring_says_whether_it_is_whole() -> None:
     ring.reset("f:0")
     evicted.append(ring.has_evicted)
     assert (evicted, ring.resets) == ([True, False], resets + 1)
+
+
+@given(
+    steps=st.lists(st.tuples(st.integers(0, 30), st.booleans(), st.booleans()), max_size=40),
+    max_events=st.integers(1, 10),
+)
+def test_it_does_not_matter_when_the_ring_is_trimmed(
+    steps: list[tuple[int, bool, bool]], max_events: int
+) -> None:
+    """After each event or after many, the same is held, numbered and evicted."""
+    one, other = ReplayRing("e:0", max_events, 60), ReplayRing("e:0", max_events, 60)
+    for number, (size, is_passed_over, is_looked_at) in enumerate(steps, 1):
+        for ring in (one, other):
+            if is_passed_over:
+                ring.advance(f"e:{number}")
+            else:
+                ring.append(Entry(f"e:{number}", b"x" * size, "task_started"))
+        one.trim()
+        assert one.last_index == other.last_index
+        if is_looked_at:
+            assert other.holds_all_after(number - 3) == one.holds_all_after(number - 3)
+
+    def shown(ring: ReplayRing) -> object:
+        held = [(entry.position, entry.index) for entry in ring.after_index(0)]
+        return held, ring.low_watermark, ring.last_position, ring.has_evicted, len(ring)
+
+    assert shown(other) == shown(one)
+    assert [other.holds(f"e:{n}") for n in range(len(steps) + 2)] == [
+        one.holds(f"e:{n}") for n in range(len(steps) + 2)
+    ]
