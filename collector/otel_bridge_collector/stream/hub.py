@@ -326,13 +326,13 @@ class Hub:
                 self._write(group, text_frame(b"[" + b",".join(part) + b"]"), len(part))
 
     def _write(self, group: _Group, frames: bytes, event_count: int) -> None:
-        limit = self._limit
-        written = 0
+        limit, size, written = self._limit, len(frames), 0
         for session in group.sessions:
-            if session.over_limit_since is None and (
-                session.sink.buffered_bytes() <= limit + session.allowance_bytes
-            ):
-                session.write(frames)
+            sink, waiting = session.sink, session.sink.buffered_bytes()
+            is_within = waiting <= limit or waiting <= limit + session.allowance_bytes
+            if is_within and session.over_limit_since is None:
+                session.written += size
+                sink.write(frames)
                 written += 1
             else:
                 self._drop(session, event_count)
