@@ -277,7 +277,7 @@ def splice_position(position: str, data: bytes) -> bytes:
     Returns:
         The longer JSON as bytes; ``data`` itself does not change.
     """
-    return b'{"position":"' + position.encode() + b'",' + data[1:]
+    return b"".join((b'{"position":"', position.encode(), b'",', data[1:]))
 
 
 def position_after(position: str) -> str:

@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from operator import itemgetter
 from typing import Final, TypeVar
 
 from otel_bridge.errors import PositionLostError, TransportError
@@ -55,6 +57,8 @@ _MAX_LATE: Final = 1000
 _MIN_COUNT: Final = 64
 """Entries of a shard that are read at once, at least: a poll costs as much as 50 entries."""
 _NO_EPOCH: Final = "0"
+_SHARD: Final = itemgetter(1)
+"""Of a ``Place``."""
 
 
 class NoLayoutError(Exception):
@@ -226,8 +230,8 @@ class ShardedReceiver:
 
     def _count(self, places: Sequence[Place]) -> None:
         events = self.status.events
-        for place in places:
-            events[place[1]] = events.get(place[1], 0) + 1
+        for shard, count in Counter(map(_SHARD, places)).items():
+            events[shard] = events.get(shard, 0) + count
 
     def _late_gap(self, after: str) -> PositionLostError:
         """
@@ -244,11 +248,12 @@ class ShardedReceiver:
         return PositionLostError(after, "clock", shards=shards, continue_after=after, late=late)
 
     def _entries(self, places: Sequence[Place]) -> list[LogEntry]:
-        epoch = self._states.layout.epoch
-        entries = []
+        epoch, entries = self._states.layout.epoch, []
+        # As ``LogEntry(...)``, without its ``__new__``, which is a Python function.
+        make, splice = tuple.__new__, splice_position
         for ms, shard, seq, data in places:
             position = f"{epoch}:{ms}-{shard}-{seq}" if shard else f"{epoch}:{ms}-{seq}"
-            entries.append(LogEntry(position, splice_position(position, data)))
+            entries.append(make(LogEntry, (position, splice(position, data))))
         return entries
 
     def _gap(self, after: str) -> PositionLostError:
