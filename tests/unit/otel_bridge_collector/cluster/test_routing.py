@@ -256,6 +256,20 @@ def test_a_repeat_is_left_out() -> None:
     assert (router.stats.events_in, router.counters.folded) == (2, 0)
 
 
+def test_a_state_that_is_filled_meets_an_event_once() -> None:
+    """Whether it is read back before it comes live, or after that."""
+    one = event(1, "task_started", parent_task_id="t", task_id="j")
+    other = event(2, "task_completed", parent_task_id="t", task_id="j")
+    routed = RoutedEvents(())
+    state = routed.states.open(partition_of("t"))
+    assert state.model.apply(one, microseconds(START))
+    for each in (one, other):
+        assert routed.router.admit([each.event_id]) is None
+        routed.router.fold(each, microseconds(START))
+    assert not state.model.apply(other, microseconds(START))
+    assert state.model.stats.events_in == 2
+
+
 EMPTIED: Final[list[dict[str, Any]]] = [
     {"event_type": "task_enqueued", "parent_task_id": "t", "task_id": "waits", "queue": "q"},
     {"event_type": "task_started", "parent_task_id": "u", "task_id": "runs", "queue": "q"},
