@@ -9,7 +9,6 @@ socket. Rounds of all cases alternate; rows are medians.
 
 from __future__ import annotations
 
-import statistics
 from contextlib import ExitStack
 from typing import Final
 
@@ -62,8 +61,8 @@ def main() -> None:
     for crowd in _CROWDS:
         without, lingering = f"{crowd} {_FLUSH_MS:g}", f"{crowd} {_LINGER_MS:g}"
         for name, text in ((without, "no linger"), (lingering, f"{_LINGER_MS:g} ms")):
-            mean = statistics.mean(size for _, size in cases[name])
-            row(f"{crowd} publishers, {text}: batches of {mean:.1f}, us an event", costs[name])
+            row(f"{crowd} publishers, {text}: us an event", costs[name])
+            row(f"{crowd} publishers, {text}: events a batch", [size for _, size in cases[name]])
         row(f"{crowd} publishers: Redis' CPU without / with linger", ratios(without, lingering))
     for name, text in ((f"200 {_FLUSH_MS:g}", "no linger"), (f"200 {_LINGER_MS:g}", "50 ms")):
         row(
