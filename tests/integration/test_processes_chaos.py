@@ -13,6 +13,7 @@ from urllib.error import URLError
 import psutil
 import pytest
 
+from otel_bridge.cancellation import cancel
 from otel_bridge.publish.bus import EventBus
 from otel_bridge.settings import BridgeSettings
 from tests.support import cluster_members
@@ -46,20 +47,51 @@ def bus(own_redis: RedisServer) -> Any:
     found.shutdown(5)
 
 
+class Watchers:
+    """Raw clients and pages of several processes."""
+
+    def __init__(self, several: ServedProcesses) -> None:
+        self.clients = [
+            ResumingClient([f"{several.ws_url}/ws/monitor"], snapshot="true").start()
+            for _ in range(CLIENTS)
+        ]
+        self.pages = [Page(several.ws_url) for _ in range(CLIENTS)]
+        self._running = [asyncio.create_task(page.run()) for page in self.pages]
+
+    async def start_load(self, bus: EventBus) -> TaskLoad:
+        """Start 200 tasks a second once all clients follow; return when all pages show some."""
+        await until(lambda: all(client.is_following for client in self.clients), "all follow")
+        load = TaskLoad(bus, per_sec=200).start()
+        await until(lambda: all(page.seen for page in self.pages), "all pages show something")
+        return load
+
+    async def have_all(self, count: int, bus: EventBus) -> None:
+        """Return when all events have come, and all tasks are shown."""
+        assert await asyncio.to_thread(bus.flush, 10)
+        await until(
+            lambda: all(len(set(client.task_ids)) == count for client in self.clients),
+            "all events came",
+        )
+        await until(
+            lambda: all(page.seen[-1][1] == count for page in self.pages), "all tasks are shown"
+        )
+
+    async def stop(self, count: int) -> None:
+        """Each client got each event once, in order and without a gap."""
+        for client in self.clients:
+            assert client.task_ids == [str(number) for number in range(count)]
+            assert client.gaps == []
+            await client.stop()
+        await cancel(self._running)
+
+
 async def test_a_killed_process_costs_no_event_and_no_wrong_total(
     own_redis: RedisServer, bus: EventBus
 ) -> None:
     """Raw clients miss nothing; views say that they are partial, and are whole again in 6 s."""
     with ServedProcesses(own_redis.url, 3) as several:
-        clients = [
-            ResumingClient([f"{several.ws_url}/ws/monitor"], snapshot="true").start()
-            for _ in range(CLIENTS)
-        ]
-        pages = [Page(several.ws_url) for _ in range(CLIENTS)]
-        running = [asyncio.create_task(page.run()) for page in pages]
-        await until(lambda: all(client.is_following for client in clients), "all follow")
-        load = TaskLoad(bus, per_sec=200).start()
-        await until(lambda: all(page.seen for page in pages), "all pages show something")
+        watchers = Watchers(several)
+        load, pages = await watchers.start_load(bus), watchers.pages
         victim = several.children[1]
         killed_at = time.monotonic()
         os.kill(victim.pid, signal.SIGKILL)
@@ -69,17 +101,9 @@ async def test_a_killed_process_costs_no_event_and_no_wrong_total(
         await until(lambda: all(is_whole_since(page, killed_at) for page in pages), "whole again")
         whole_sec = max(whole_after(page, killed_at) for page in pages) - killed_at
         count = await asyncio.to_thread(load.stop)
-        assert await asyncio.to_thread(bus.flush, 10)
-        await until(lambda: all(len(set(c.task_ids)) == count for c in clients), "all events came")
-        await until(lambda: all(page.seen[-1][1] == count for page in pages), "all tasks are shown")
+        await watchers.have_all(count, bus)
         await asyncio.to_thread(several.wait_whole, 3)
-        for client in clients:
-            assert client.task_ids == [str(number) for number in range(count)]
-            assert client.gaps == []
-            await client.stop()
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await watchers.stop(count)
         for page in pages:
             for at, total, is_partial in page.seen:
                 if not is_partial:
@@ -110,15 +134,8 @@ async def test_a_restart_of_one_process_after_the_other_makes_no_view_partial(
 ) -> None:
     """SIGTERM to each of three: it hands over first. Raw clients miss nothing, totals are right."""
     with ServedProcesses(own_redis.url, 3) as several:
-        clients = [
-            ResumingClient([f"{several.ws_url}/ws/monitor"], snapshot="true").start()
-            for _ in range(CLIENTS)
-        ]
-        pages = [Page(several.ws_url) for _ in range(CLIENTS)]
-        running = [asyncio.create_task(page.run()) for page in pages]
-        await until(lambda: all(client.is_following for client in clients), "all follow")
-        load = TaskLoad(bus, per_sec=200).start()
-        await until(lambda: all(page.seen for page in pages), "all pages show something")
+        watchers = Watchers(several)
+        load, pages = await watchers.start_load(bus), watchers.pages
         for process in several.children:
             before = await asyncio.to_thread(several.members)
             stopped_at = time.monotonic()
@@ -127,16 +144,8 @@ async def test_a_restart_of_one_process_after_the_other_makes_no_view_partial(
             print(f"stopped after {time.monotonic() - stopped_at:.1f} s")
             await asyncio.to_thread(several.wait_whole, 3, former=before)
         count = await asyncio.to_thread(load.stop)
-        assert await asyncio.to_thread(bus.flush, 10)
-        await until(lambda: all(len(set(c.task_ids)) == count for c in clients), "all events came")
-        await until(lambda: all(page.seen[-1][1] == count for page in pages), "all tasks are shown")
-        for client in clients:
-            assert client.task_ids == [str(number) for number in range(count)]
-            assert client.gaps == []
-            await client.stop()
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await watchers.have_all(count, bus)
+        await watchers.stop(count)
         for page in pages:
             assert not any(is_partial for _, _, is_partial in page.seen)
             for at, total, _ in page.seen:

@@ -142,7 +142,7 @@ def test_the_first_spans_of_many_threads(site: AppServer, tmp_path: Path) -> Non
         **os.environ,
         "MONITORING_BUS_URL": site.url,
         "OTEL_PYTHON_CONFIGURATOR": "none",
-        # Nobody listens at the exporters' default address, which they try for 13 s at the end.
+        # There is no server at the exporters' default address; at the end they retry for 13 s.
         "OTEL_TRACES_EXPORTER": "none",
         "OTEL_METRICS_EXPORTER": "none",
     }

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 import pytest
@@ -58,10 +57,5 @@ class ServerClock:
         clock = {"LD_PRELOAD": str(self._library), "SERVER_CLOCK_FILE": str(self._file)}
         return {**os.environ, **clock}
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._directory.cleanup()

@@ -42,8 +42,8 @@ __all__ = [
     "START",
     "TRACE",
     "append_to",
-    "badly_told",
     "digest",
+    "disagreeing",
     "event",
     "fold",
     "fold_every_way",
@@ -370,26 +370,26 @@ def history(seed: int, *, is_evictable: bool = False) -> list[Event]:
     return story.events[:_MAX_EVENTS]
 
 
-def badly_told(events: Sequence[Event], seed: int) -> list[Event]:
-    """A history as publishers tell it that do not agree on projects, tasks and parents."""
+def disagreeing(events: Sequence[Event], seed: int) -> list[Event]:
+    """A history whose publishers disagree on projects, tasks and parents."""
     rng = random.Random(seed)
     trace_of = {one.span_id: one.trace_id for one in events if one.span_id is not None}
     found = []
     for one in events:
-        told: dict[str, Any] = {}
+        changed: dict[str, Any] = {}
         if rng.random() < 0.6:
-            told["project_id"] = None
+            changed["project_id"] = None
         elif rng.random() < 0.15:
-            told["project_id"] = rng.choice("pqr")
+            changed["project_id"] = rng.choice("pqr")
         if one.trace_id is not None and one.parent_task_id is not None:
             if rng.random() < 0.35:
-                told["parent_task_id"] = rng.choice((one.trace_id, None))
+                changed["parent_task_id"] = rng.choice((one.trace_id, None))
             elif rng.random() < 0.1:
-                told["parent_task_id"] = rng.choice(("t0", "t1", "t2", "t9"))
+                changed["parent_task_id"] = rng.choice(("t0", "t1", "t2", "t9"))
         if seed % 2 and one.span_id is not None and rng.random() < 0.1:
             of_trace = [key for key, trace in trace_of.items() if trace == one.trace_id]
-            told["parent_span_id"] = rng.choice(of_trace)
-        found.append(replace(one, **told))
+            changed["parent_span_id"] = rng.choice(of_trace)
+        found.append(replace(one, **changed))
     return found
 
 

@@ -128,7 +128,7 @@ def test_in_a_trace_of_two_tasks_the_spans_above_tell() -> None:
 
 
 def test_a_span_whose_parent_may_be_forgotten_is_nobodys() -> None:
-    """In a group that began before what is remembered only a known parent tells."""
+    """Older events may be forgotten: only a parent that is known decides whose a span is."""
     owners = Owners()
     owners.number = lambda: 1
     home_of(owners, span_event("1", None, "u", "p"))

@@ -28,7 +28,7 @@ from otel_bridge_collector.stream.ring import Entry, ReplayRing
 from tests.support.histories import (
     START,
     TRACE,
-    badly_told,
+    disagreeing,
     event,
     fold,
     history,
@@ -114,10 +114,10 @@ LOOSE: Final = {"trace_id": TRACE, "span_id": span(1)}
 HELD: Final = st.sampled_from((range(PARTITIONS), range(0, PARTITIONS, 2), ()))
 
 
-def _told(seed: int, *, is_bad: bool, is_shuffled: bool) -> list[Event]:
+def _events_of(seed: int, *, is_bad: bool, is_shuffled: bool) -> list[Event]:
     events = [one for one in history(seed) if _is_known(one)]
     if is_bad:
-        events = badly_told(events, seed)
+        events = disagreeing(events, seed)
     if is_shuffled:
         random.Random(seed).shuffle(events)
     return events
@@ -129,7 +129,7 @@ def test_raw_clients_get_the_same_from_each_member(
     seed: int, held: Sequence[int], is_bad: bool, is_shuffled: bool
 ) -> None:
     """Of each event a member knows the project that one collector knows, whatever it holds."""
-    events = _told(seed, is_bad=is_bad, is_shuffled=is_shuffled)
+    events = _events_of(seed, is_bad=is_bad, is_shuffled=is_shuffled)
     routed = RoutedEvents(held)
     routed.add(events)
     found = [(entry.position, entry.project_id) for entry in routed.ring.after_index(0)]
@@ -142,7 +142,7 @@ def test_clients_that_resume_get_the_same_from_each_member(
     seed: int, held: Sequence[int], is_bad: bool, is_shuffled: bool
 ) -> None:
     """Of an event of the log a member knows the project that one collector knows at the end."""
-    events = _told(seed, is_bad=is_bad, is_shuffled=is_shuffled)
+    events = _events_of(seed, is_bad=is_bad, is_shuffled=is_shuffled)
     model, routed = fold(events), RoutedEvents(held)
     routed.add(events)
     for one in events:
@@ -165,7 +165,7 @@ def test_what_a_member_may_have_forgotten_is_withheld(
     ring_events, max_recent = bounds
     model, routed = Fold(), RoutedEvents((), ring_events)
     routed.router.tasks.spans = Spans(max_recent)
-    for one in _told(seed, is_bad=is_bad, is_shuffled=False):
+    for one in _events_of(seed, is_bad=is_bad, is_shuffled=False):
         model.apply(one, microseconds(one.ts))
         routed.add([one])
         assert project_of(routed.router.task) in (project_of(model.task), None)

@@ -62,7 +62,7 @@ async def test_it_says_who_folds_what_and_how_far(redis_url: str) -> None:
 
 @pytest.mark.redis
 async def test_a_leaving_member_waits_for_those_that_stay(redis_url: str) -> None:
-    """Until they have all, or it is told not to wait; if none stays it ends at once."""
+    """Until the others hold all its partitions, or ``at_once`` is set; alone, not at all."""
     async with cluster_of(redis_url, 3) as members:
         first, second, third = map(links_of, members)
         at_once = asyncio.Event()
